@@ -1,0 +1,89 @@
+"""What is known of a queue, and when it was measured.
+
+A `Reading` is the only thing that travels from a source to the API. It is immutable and says what
+was counted, never what was assumed: a source that could not count publishes nothing, or a
+`ReadFailure`, and the last reading ages until it is too old to serve.
+"""
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+import msgspec
+
+
+class Counts(NamedTuple):
+    """Jobs of one queue by state at one moment."""
+
+    waiting: int
+    processing: int
+    stalled: int
+    failed: int
+
+    @property
+    def demand(self) -> int:
+        """Waiting + processing: what an HPA should follow, so that busy pods stay counted."""
+        return self.waiting + self.processing
+
+
+class Held(NamedTuple):
+    """A job that a pod holds."""
+
+    job: str
+    holder: str
+    """The pod's name (Firebase), or the consumer's name (Redis)."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement of one queue.
+
+    `heartbeats` are the times (seconds since the epoch, ascending) of the last sign of life of each
+    job in work whose state depends on the time of asking: a job turns from processing to stalled
+    without any event, so it is judged when read. `processing` and `stalled` are jobs whose state is
+    already settled.
+    """
+
+    queue: str
+    measured_at: float
+    """Seconds since the epoch at which the backend said so."""
+    waiting: int = 0
+    processing: int = 0
+    stalled: int = 0
+    failed: int = 0
+    other: int = 0
+    """Jobs that fit no state of the contract; shown to people, part of no metric."""
+    heartbeats: tuple[float, ...] = ()
+    heartbeat_timeout: float = 300.0
+    """Seconds of silence after which a held job counts as stalled."""
+    oldest_waiting_at: float | None = None
+    """Seconds since the epoch at which the oldest waiting job was created; None when nothing waits or
+    the backend cannot say."""
+    held: tuple[Held, ...] = ()
+    lower_bound: bool = False
+    """True when counting stopped at a cap: there is at least this much."""
+
+    def counts(self, now: float) -> Counts:
+        """The jobs by state, seen at `now` (seconds since the epoch).
+
+        A heartbeat exactly `heartbeat_timeout` old is no longer younger than it: stalled.
+        """
+        silent = bisect_right(self.heartbeats, now - self.heartbeat_timeout)
+        return Counts(
+            waiting=self.waiting,
+            processing=self.processing + len(self.heartbeats) - silent,
+            stalled=self.stalled + silent,
+            failed=self.failed,
+        )
+
+
+class ReadFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue that could not be read this time.
+
+    `reason` is shown to people through the API, so it names no address, credential or backend text;
+    `detail` is for the log.
+    """
+
+    queue: str
+    at: float
+    """Seconds since the epoch."""
+    reason: str
+    detail: str = ""

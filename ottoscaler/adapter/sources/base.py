@@ -1,0 +1,96 @@
+"""What a source is, and how a backend joins.
+
+A source is one connection to one backend. It serves every queue that shares that connection, so
+that a thousand streams on one Redis are one pipeline and a hundred nodes of one Firebase database
+share a token. It only reads and publishes: supervision, backoff, deadlines, freshness, metrics and
+logging are given to it by whoever runs it (`adapter/supervisor.py`).
+
+Adding a backend is one module that defines a `Backend`, and one line in `adapter/sources/registry.py`.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import msgspec
+
+from ottoscaler.adapter.reading import ReadFailure, Reading
+from ottoscaler.runtime.clock import Clock
+
+Settings = TypeVar("Settings", bound=msgspec.Struct)
+
+Publish = Callable[[Reading | ReadFailure], None]
+"""Takes what a source has learned; returns at once, never raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue(Generic[Settings]):
+    """A queue as its source sees it."""
+
+    name: str
+    settings: Settings
+    """The backend's own block of the configuration."""
+    interval: float
+    """Seconds between two measurements of a polled queue."""
+    timeout: float
+    """Seconds that one measurement may take."""
+    stalled_after: float | None
+    """Seconds without a sign of life after which a held job is stalled; None: the backend's own rule."""
+
+
+class SourceError(Exception):
+    """The whole source failed: no queue of it could be read.
+
+    `str(error)` is shown to people through the API: no address, credential or backend text in it.
+    `detail` goes to the log.
+    """
+
+    def __init__(self, reason: str, *, detail: str = "") -> None:
+        super().__init__(reason)
+        self.detail = detail
+
+
+class Source(Protocol):
+    """One connection to a backend and the queues that are read through it."""
+
+    def set_queues(self, queues: Sequence[Queue[Any]]) -> None:
+        """Replaces the set of queues to read, at any time (configuration reload), without reconnecting."""
+        ...
+
+    async def run(self, publish: Publish) -> None:
+        """Reads until cancelled, publishing a `Reading` or a `ReadFailure` whenever one is known.
+
+        Raises `SourceError` when the connection as a whole failed; the supervisor then reports it for
+        every queue, backs off, and calls `run` again. Releases every resource when it ends for
+        whatever reason.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceContext:
+    """What a source is given by its surroundings."""
+
+    clock: Clock
+    environ: Mapping[str, str]
+
+
+class Backend(Protocol[Settings]):
+    """A kind of backend: its configuration block, and how to make a source from it."""
+
+    block: ClassVar[str]
+    """The key in a queue's configuration, e.g. `redis`."""
+    settings: type[Settings]
+    """A frozen msgspec struct (camelCase keys, unknown keys refused) that the block is decoded into."""
+
+    def kind(self, settings: Settings) -> str:
+        """The value of the `kind` label, e.g. `redis-stream`."""
+        ...
+
+    def connection(self, settings: Settings) -> Hashable:
+        """What queues must have in common to share one source."""
+        ...
+
+    def source(self, settings: Settings, context: SourceContext) -> Source:
+        """A source for all queues whose `connection` equals that of `settings`."""
+        ...

@@ -1,0 +1,74 @@
+"""Long-lived tasks that survive their failures.
+
+A backend that is away must not take the process with it, and must not be hammered while it is
+away. `supervise` runs a coroutine for ever, waits between failures by a jittered exponential
+backoff, and tells its owner of every failure, so that none is silent.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+
+from ottoscaler.runtime.clock import SYSTEM_CLOCK, Clock
+
+
+class Backoff:
+    """Exponential delays with full-range jitter: each lies between half and all of the current step.
+
+    `initial`, `maximum` and the delays are seconds. Jitter keeps replicas from coming back in step.
+    """
+
+    __slots__ = ("_factor", "_initial", "_maximum", "_random", "_step")
+
+    def __init__(
+        self,
+        *,
+        initial: float = 0.5,
+        maximum: float = 30.0,
+        factor: float = 2.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._initial = initial
+        self._maximum = maximum
+        self._factor = factor
+        self._random = rng or random.Random()  # noqa: S311 - spreads retries, keeps no secret
+        self._step = initial
+
+    def next(self) -> float:
+        """The delay before the next attempt; grows until `reset`."""
+        step = self._step
+        self._step = min(self._maximum, step * self._factor)
+        return step * self._random.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """The last attempt worked: start again from the first step."""
+        self._step = self._initial
+
+
+async def supervise(
+    run: Callable[[], Awaitable[None]],
+    *,
+    backoff: Backoff,
+    on_failure: Callable[[Exception, float], None],
+    healthy_after: float = 30.0,
+    clock: Clock = SYSTEM_CLOCK,
+) -> None:
+    """Runs `run()` again whenever it ends, until cancelled.
+
+    `on_failure(error, delay)` is called with each exception and the seconds until the next attempt.
+    A run that lasted `healthy_after` seconds resets the backoff, as does the callee itself when it
+    knows that it works (it shares the `Backoff`). A run that returns is started again after the same
+    backoff, without a failure. Never returns; cancellation passes through.
+    """
+    while True:
+        started = clock.monotonic()
+        error: Exception | None = None
+        try:
+            await run()
+        except Exception as raised:  # the one place where everything is caught: this is the supervisor
+            error = raised
+        if clock.monotonic() - started >= healthy_after:
+            backoff.reset()
+        delay = backoff.next()
+        if error is not None:
+            on_failure(error, delay)
+        await clock.sleep(delay)

@@ -1,0 +1,38 @@
+"""Coroutine tests run in a fresh event loop each, in real or in virtual time.
+
+`async def test_…` needs no marker. With `@pytest.mark.looptime` the loop's clock jumps to the next
+timer whenever nothing else is ready, so hours pass in milliseconds.
+"""
+
+import asyncio
+import inspect
+from typing import Any
+
+import looptime
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.pluginmanager.hasplugin("looptime"):
+        config.addinivalue_line("markers", "looptime: run the coroutine in virtual time")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a coroutine test; a task it left behind is an error."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    virtual = pyfuncitem.get_closest_marker("looptime") is not None
+
+    async def run() -> None:
+        before = asyncio.all_tasks()
+        await test(**arguments)
+        left = asyncio.all_tasks() - before
+        assert not left, f"tasks left behind: {left}"
+
+    factory: Any = looptime.new_event_loop if virtual else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(run())
+    return True
