@@ -13,8 +13,7 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not config.pluginmanager.hasplugin("looptime"):
-        config.addinivalue_line("markers", "looptime: run the coroutine in virtual time")
+    config.addinivalue_line("markers", "looptime: run the coroutine in virtual time")
 
 
 @pytest.hookimpl(tryfirst=True)
