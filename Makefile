@@ -1,0 +1,65 @@
+# Two commands matter: `make run` shows the main job working, `make test` passes everything.
+# Both do all set-up by themselves.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help run test check format unit component test-cluster bench proto lock cluster-up cluster-down clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+$(READY): requirements/dev.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: $(READY) ## the main job on this machine: jobs come and go, the metric follows
+	@scripts/bootstrap run
+	@$(BIN)/python -m tests.demo
+
+test: $(READY) ## everything, on real parts
+	@scripts/bootstrap test
+	$(BIN)/python -m tests
+
+check: $(READY) ## format, lint, types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## ruff's format and safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+unit: $(READY) ## tests without any other process
+	$(BIN)/python -m pytest tests/unit
+
+component: $(READY) ## tests with real Redis, Firestore emulator, Prometheus
+	@scripts/bootstrap test
+	$(BIN)/python -m pytest tests/component
+
+test-cluster: $(READY) ## tests on a real control plane
+	@scripts/bootstrap test
+	$(BIN)/python -m tests.cluster pytest tests/cluster
+
+bench: $(READY) ## the figures, as ratios in one run
+	@scripts/bootstrap test
+	$(BIN)/python -m tests.bench
+
+cluster-up: $(READY) ## a control plane to play with; prints its kubeconfig
+	@scripts/bootstrap test
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: $(READY) ## ends it
+	@$(BIN)/python -m tests.cluster down
+
+lock: ## the locks anew from pyproject.toml (needs uv)
+	scripts/lock
+
+clean: ## removes what was made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
