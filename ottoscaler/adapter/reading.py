@@ -60,6 +60,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     held: tuple[Held, ...] = ()
     lower_bound: bool = False
     """True when counting stopped at a cap: there is at least this much."""
+    took: float | None = None
+    """Seconds that the measurement took, where it is one (a poll); None for what was pushed."""
 
     def counts(self, now: float) -> Counts:
         """The jobs by state, seen at `now` (seconds since the epoch).

@@ -5,7 +5,13 @@ that a thousand streams on one Redis are one pipeline and a hundred nodes of one
 share a token. It only reads and publishes: supervision, backoff, deadlines, freshness, metrics and
 logging are given to it by whoever runs it (`adapter/supervisor.py`).
 
-Adding a backend is one module that defines a `Backend`, and one line in `adapter/sources/registry.py`.
+Adding a backend is one module that defines a `Backend`, and one line in `adapter/sources/registry.py`
+(or an entry point of the group `ottoscaler.backends` in another package).
+
+A backend's settings are a frozen msgspec struct with `forbid_unknown_fields=True`. Field types are
+msgspec's own, nested structs, `Duration` (`30s`) and `pathlib.Path` (see `adapter/values.py`). Rules that
+join fields are a `__post_init__` that raises `ValueError` in words for people; configuration adds the
+path and the line.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -73,6 +79,8 @@ class SourceContext:
 
     clock: Clock
     environ: Mapping[str, str]
+    count: Callable[[str, str, float], None] = lambda queue, what, amount: None
+    """Adds to a cost of reading that people watch: `count("generator", "document_reads", 12)`."""
 
 
 class Backend(Protocol[Settings]):
