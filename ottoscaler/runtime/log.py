@@ -79,5 +79,5 @@ def configure_logging(*, level: str = "info", format: LogFormat = "text") -> Non
 
 
 def get_logger(name: str) -> Any:
-    """A logger whose lines carry `logger=name`."""
-    return structlog.get_logger(logger=name)
+    """A logger whose lines carry `component=name`."""
+    return structlog.get_logger(component=name)
