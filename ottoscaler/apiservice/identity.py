@@ -63,24 +63,19 @@ class Attributes(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True, gc=
 
 
 class Connection:
-    """What is known of a TLS connection for as long as it lasts.
+    """What is known of a TLS connection for as long as it lasts; `ServerTls.connection` makes it.
 
-    `peer_certificate` is the DER that the peer presented, or None; `chain` is what it sent with it,
-    leaf first, trusted by nobody yet. `verified` is the authenticator's to use: it caches there what it
-    made of the certificate, together with whatever tells it that the conclusion is out of date.
+    `path` is the certification path of the peer's certificate as the TLS handshake *verified* it (DER,
+    leaf first, trust anchor last), empty when the peer presented none. What the peer merely sent never
+    goes in here: the authenticator believes that each certificate is signed by the next. `verified` is the
+    authenticator's to use: it caches there what it made of the path, together with whatever tells it that
+    the conclusion is out of date.
     """
 
-    __slots__ = ("chain", "peer_certificate", "remote", "verified")
+    __slots__ = ("path", "remote", "verified")
 
-    def __init__(
-        self,
-        *,
-        peer_certificate: bytes | None = None,
-        chain: tuple[bytes, ...] = (),
-        remote: str = "",
-    ) -> None:
-        self.peer_certificate = peer_certificate
-        self.chain = chain
+    def __init__(self, *, path: tuple[bytes, ...] = (), remote: str = "") -> None:
+        self.path = path
         self.remote = remote
         """The peer's address, for the log."""
         self.verified: object = None
