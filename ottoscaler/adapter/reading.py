@@ -6,9 +6,21 @@ was counted, never what was assumed: a source that could not count publishes not
 """
 
 from bisect import bisect_right
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
+
+
+FailureCode = Literal[
+    "unreachable",  # refused, reset, no such host, no answer in time
+    "unauthorized",  # credentials missing, wrong or expired
+    "forbidden",  # credentials good, right missing
+    "missing",  # the stream, node, collection or series is not there
+    "limited",  # told to come later
+    "invalid",  # an answer that cannot be what it should be
+    "error",  # anything else
+]
+"""A failure in one word, for metrics, where free text would make series without end."""
 
 
 class Counts(NamedTuple):
@@ -89,3 +101,4 @@ class ReadFailure(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
     reason: str
     detail: str = ""
+    code: FailureCode = "error"

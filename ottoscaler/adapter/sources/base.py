@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
-from ottoscaler.adapter.reading import ReadFailure, Reading
+from ottoscaler.adapter.reading import FailureCode, ReadFailure, Reading
 from ottoscaler.runtime.clock import Clock
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
@@ -51,9 +51,10 @@ class SourceError(Exception):
     `detail` goes to the log.
     """
 
-    def __init__(self, reason: str, *, detail: str = "") -> None:
+    def __init__(self, reason: str, *, detail: str = "", code: FailureCode = "error") -> None:
         super().__init__(reason)
         self.detail = detail
+        self.code: FailureCode = code
 
 
 class Source(Protocol):

@@ -30,6 +30,11 @@ def blocks() -> tuple[str, ...]:
     return tuple(sorted(_BUILT_IN.keys() | _installed().keys()))
 
 
+def built_in() -> tuple[str, ...]:
+    """The names of the blocks that come with this package, sorted."""
+    return tuple(sorted(_BUILT_IN))
+
+
 def load(block: str) -> Backend[Any] | None:
     """The backend of `block`, imported now; None when nobody provides one. Raises `BackendError`."""
     if block in _BUILT_IN:

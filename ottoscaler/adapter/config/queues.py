@@ -1,0 +1,123 @@
+"""A queue's block: options that all queues share, and one block that only its backend understands."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ottoscaler.adapter.config.decode import INVALID, decode, decode_struct, join
+from ottoscaler.adapter.config.document import Node, Problem
+from ottoscaler.adapter.config.model import DEFAULT_INTERVAL, QueueConfig, QueueOptions
+from ottoscaler.adapter.sources import registry
+from ottoscaler.adapter.sources.base import Backend
+from ottoscaler.adapter.values import format_duration
+
+_OPTION_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(QueueOptions))
+
+
+class _Block(NamedTuple):
+    name: str
+    backend: Backend[Any]
+    settings: Any
+
+
+def decode_queues(
+    node: Node, path: str, problems: list[Problem]
+) -> tuple[tuple[QueueConfig, ...], Mapping[str, Backend[Any]]]:
+    """The queues of the list at `node` and the backends they use; what is wrong goes to `problems`."""
+    if not isinstance(node.value, list):
+        problems.append(Problem(node.place, path, "expected a list of queues"))
+        return (), {}
+    backends: dict[str, Backend[Any]] = {}
+    queues: list[QueueConfig] = []
+    first: dict[str, str] = {}
+    for index, item in enumerate(node.value):
+        where = f"{path}[{index}]"
+        queue = _decode_queue(item, where, problems, backends)
+        name = _name_of(item)
+        if name is not None:
+            if name in first:
+                problems.append(
+                    Problem(item.place, where, f'a queue named "{name}" exists already ({first[name]})')
+                )
+            first.setdefault(name, item.place)
+        if queue is not None:
+            queues.append(queue)
+    return tuple(queues), backends
+
+
+def _name_of(item: Node) -> str | None:
+    name = item.value.get("name") if isinstance(item.value, dict) else None
+    return name.value if name is not None and isinstance(name.value, str) else None
+
+
+def _decode_queue(
+    node: Node, path: str, problems: list[Problem], backends: dict[str, Backend[Any]]
+) -> QueueConfig | None:
+    found = _backend_keys(node, path, problems, backends)
+    handled = {*found, *registry.built_in()}
+    options = decode_struct(node, QueueOptions, path, problems, handled=handled)
+    if not isinstance(node.value, dict):
+        return None
+    block = _decode_block(node, found, path, problems, backends)
+    if options is INVALID or block is None:
+        return None
+    interval = options.interval
+    if interval is None:
+        default = float(getattr(block.backend, "default_interval", DEFAULT_INTERVAL))
+        if default >= options.max_age:
+            problem = (
+                f"maxAge {format_duration(options.max_age)} must be longer than the interval, "
+                f"{format_duration(default)} by default for {block.name}"
+            )
+            problems.append(Problem(node.keys["maxAge"], path, problem))
+            return None
+        interval = default
+    return QueueConfig(
+        options=options,
+        block=block.name,
+        settings=block.settings,
+        kind=block.backend.kind(block.settings),
+        interval=float(interval),
+    )
+
+
+def _backend_keys(
+    node: Node, path: str, problems: list[Problem], backends: dict[str, Backend[Any]]
+) -> list[str]:
+    """The keys of `node` that are a backend's; those backends are loaded."""
+    found: list[str] = []
+    for key in node.value if isinstance(node.value, dict) else ():
+        if key in _OPTION_KEYS:
+            continue
+        if key not in backends:
+            try:
+                backend = registry.load(key)
+            except registry.BackendError as error:
+                problems.append(Problem(node.keys[key], join(path, key), str(error)))
+                found.append(key)
+                continue
+            if backend is None:
+                continue
+            backends[key] = backend
+        found.append(key)
+    return found
+
+
+def _decode_block(
+    node: Node, found: list[str], path: str, problems: list[Problem], backends: Mapping[str, Backend[Any]]
+) -> _Block | None:
+    if not found:
+        known = ", ".join(registry.blocks())
+        problems.append(Problem(node.place, path, f"has no backend: add one of {known}"))
+        return None
+    if len(found) > 1:
+        both = " and ".join(found)
+        problems.append(Problem(node.keys[found[1]], path, f"has {both}: a queue has one backend"))
+    blocks: list[_Block] = []
+    for key in found:
+        if key in backends:
+            settings = decode(node.value[key], backends[key].settings, join(path, key), problems)
+            if settings is not INVALID and settings is not None:
+                blocks.append(_Block(key, backends[key], settings))
+    return blocks[0] if len(found) == len(blocks) == 1 else None
