@@ -23,8 +23,8 @@ async def work(client: "redis.asyncio.Redis", stream: str, group: str, stopping:
         for _, entries in answer or []:
             for entry, _fields in entries:
                 print("claimed", entry, flush=True)
-                while not await client.exists(f"gate:{stream}"):
-                    await asyncio.sleep(0.5)  # noqa: ASYNC110 - the gate is another process's
+                while not await client.exists(f"gate:{stream}"):  # noqa: ASYNC110 - the gate is another process's
+                    await asyncio.sleep(0.5)
                 await client.xack(stream, group, entry)
                 print("finished", entry, flush=True)
 
