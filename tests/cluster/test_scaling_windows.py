@@ -7,7 +7,7 @@ import pytest
 
 from ottoscaler.runtime.kube import KubeClient
 from tests.cluster.scaling import scenario
-from tests.cluster.scaling.backends import FirebaseQueue, RedisQueue, LiveQueue
+from tests.cluster.scaling.backends import FirebaseQueue, LiveQueue, RedisQueue
 from tests.cluster.scaling.installation import installed, values
 
 
