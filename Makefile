@@ -21,7 +21,7 @@ $(READY): requirements/dev.lock pyproject.toml
 
 run: $(READY) ## the main job on this machine: jobs come and go, the metric follows
 	@scripts/bootstrap run
-	@$(BIN)/python -m tests.demo
+	@$(BIN)/python examples/demo.py
 
 test: $(READY) ## everything, on real parts
 	@scripts/bootstrap test
