@@ -53,14 +53,15 @@ class ProxyFieldReader:
     def _extra(self, headers: Headers) -> tuple[tuple[str, str], ...]:
         is_extra = self._is_extra
         try:
-            if True not in [is_extra[name] for name in headers]:
-                return ()
+            names = [name for name in headers if is_extra[name]]
         except KeyError:
             if len(is_extra) + len(headers) > _NAMES_KEPT:
                 is_extra.clear()  # callers choose these names, so they must not fill the memory
             for name in headers:
                 is_extra[name] = name.lower().startswith(self._prefixes)
-        return tuple([item for item in headers.items() if is_extra[item[0]]])
+            names = [name for name in headers if is_extra[name]]
+        # Iteration gives each name once, in the case of its first field; `getall` gives all of its values.
+        return tuple([(name, value) for name in names for value in headers.getall(name)]) if names else ()
 
     def user_of(self, fields: ProxyFields) -> User:
         """The user whom `fields` name."""
