@@ -166,23 +166,14 @@ def shake_hands(
     session: ssl.SSLSession | None = None,
     server_hostname: str | None = None,
 ) -> Handshake:
-    """A full handshake and one byte of data each way. Raises the server's `ssl.SSLError`, else the client's."""
+    """A full handshake and one byte of data each way. Raises the `ssl.SSLError` of the end that refuses."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ours = server.wrap_bio(to_server, to_client, server_side=True)
     theirs = client.wrap_bio(to_client, to_server, session=session, server_hostname=server_hostname)
-    failure: ssl.SSLError | None = None
     for _ in range(6):
-        if failure is None:
-            try:
-                theirs.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLError as error:
-                failure = error
-        with contextlib.suppress(ssl.SSLWantReadError):
-            ours.do_handshake()
-    if failure is not None:
-        raise failure
+        for end in (theirs, ours):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
     theirs.write(b"?")
     assert ours.read(1) == b"?"
     ours.write(b"!")
