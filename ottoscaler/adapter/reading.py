@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-
 FailureCode = Literal[
     "unreachable",  # refused, reset, no such host, no answer in time
     "unauthorized",  # credentials missing, wrong or expired

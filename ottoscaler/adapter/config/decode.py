@@ -10,7 +10,7 @@ import re
 import types
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
@@ -27,7 +27,7 @@ class _Invalid:
 INVALID: Final = _Invalid()
 
 _STEP = re.compile(r"\[(\d+)\]|\.([^.\[\]]+)|\[\.\.\.\]")
-_FIRST_WORD = re.compile(r"\w+")
+_FIRST_WORD = re.compile(r"(\w+)(:? |(?=[.\[]))")
 _EXPECTED = re.compile(r"Expected `([^`]+)`(?:, got `([^`]+)`)?")
 _WORDS = {
     "str": "a string",
@@ -49,8 +49,10 @@ def decode(node: Node, kind: Any, path: str, problems: list[Problem]) -> Any:
         return decode_struct(node, inner, path, problems)
     element = _struct_element(inner)
     if element is not None and isinstance(node.value, list):
+        before = len(problems)
+        _check_length(node, inner, path, problems)
         items = [decode(item, element, f"{path}[{index}]", problems) for index, item in enumerate(node.value)]
-        return INVALID if INVALID in items else get_origin(inner)(items)
+        return INVALID if len(problems) > before else tuple(items)
     return _leaf(node, kind, path, problems)
 
 
@@ -80,15 +82,18 @@ def decode_struct(
     try:
         return kind(**values)
     except ValueError as error:
-        message = str(error)
-        problems.append(Problem(_place_of(message, node), path, message))
+        problems.append(_placed(str(error), node, path))
         return INVALID
 
 
-def _place_of(message: str, node: Node) -> str:
-    """The line of the key that the message begins with, else of the whole mapping."""
+def _placed(message: str, node: Node, path: str) -> Problem:
+    """What a struct's own check says, at the key that it begins with, else at the whole mapping."""
     word = _FIRST_WORD.match(message)
-    return node.keys.get(word.group(), node.place) if word else node.place
+    if word is None or word[1] not in node.keys:
+        return Problem(node.place, path, message)
+    if not word[2]:  # it speaks of something inside that key
+        return Problem(node.keys[word[1]], path, message)
+    return Problem(node.keys[word[1]], join(path, word[1]), message[word.end() :])
 
 
 def join(path: str, key: str) -> str:
@@ -123,7 +128,7 @@ def _leaf(node: Node, kind: Any, path: str, problems: list[Problem]) -> Any:
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         culprit, suffix = _follow(node, where.rstrip("`"))
-        problems.append(Problem(culprit.place, path + suffix, _in_words(message, culprit.value)))
+        problems.append(Problem(culprit.place, path + suffix, _in_words(message, culprit.value, kind)))
         return INVALID
     return INVALID if len(problems) > before else value
 
@@ -156,7 +161,10 @@ def _follow(node: Node, where: str) -> tuple[Node, str]:
     return node, suffix
 
 
-def _in_words(message: str, value: Any) -> str:
+def _in_words(message: str, value: Any, kind: Any) -> str:
+    choices = _choices(kind)
+    if message.startswith("Invalid enum value") and choices:
+        return f"expected one of {', '.join(choices)}, got {value!r}"
     match = _EXPECTED.match(message)
     if match is None:
         return message[:1].lower() + message[1:]
@@ -181,6 +189,12 @@ def _describe(value: Any) -> str:
             return "a string"
         case _:
             return f"the number {value}"
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """The strings of a `Literal`, optional or not."""
+    kind = _without_none(kind)
+    return tuple(str(choice) for choice in get_args(kind)) if get_origin(kind) is Literal else ()
 
 
 class _Field(NamedTuple):
@@ -221,7 +235,8 @@ def _struct_element(kind: Any) -> Any:
 def _check_length(node: Node, kind: Any, path: str, problems: list[Problem]) -> None:
     for meta in getattr(kind, "__metadata__", ()):
         if meta.min_length is not None and len(node.value) < meta.min_length:
-            problems.append(Problem(node.place, path, f"expected at least {meta.min_length} items"))
+            least = "is empty" if meta.min_length == 1 else f"expected at least {meta.min_length} items"
+            problems.append(Problem(node.place, path, least))
         if meta.max_length is not None and len(node.value) > meta.max_length:
             problems.append(
                 Problem(node.place, path, f"expected at most {meta.max_length} items, got {len(node.value)}")

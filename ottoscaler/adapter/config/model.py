@@ -12,7 +12,6 @@ queues:
 ```
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,21 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from ottoscaler.adapter.config.names import (
+    ADDRESS_PATTERN,
+    METRIC_PATTERN,
+    NAME_PATTERN,
+    check_labels,
+    check_metric,
+    check_name,
+    check_namespaces,
+    split_address,
+)
 from ottoscaler.adapter.sources.base import Backend, Queue
 from ottoscaler.adapter.values import Duration, format_duration
 
 DEFAULT_INTERVAL = 5.0
 """Seconds between two measurements, for a backend that has no `default_interval` of its own."""
-RESERVED_LABELS = frozenset({"queue", "kind", "fallback"})
 QUEUE_METRICS = (
     "queue_demand",
     "queue_failed",
@@ -45,25 +53,9 @@ QueueMetric = Literal[
     "queue_waiting",
 ]
 
-_LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-_LABEL_KEY = re.compile(
-    r"(?:(?=.{1,253}/)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*/)?"
-    r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-)
-_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-
-Name = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
-        max_length=63,
-        description="A Kubernetes label value, since people select by it.",
-    ),
-]
-Address = Annotated[
-    str,
-    Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]*):[0-9]{1,5}$", description="host:port, or [IPv6]:port."),
-]
+Name = Annotated[str, Meta(extra_json_schema={"pattern": NAME_PATTERN, "maxLength": 63})]
+Address = Annotated[str, Meta(extra_json_schema={"pattern": ADDRESS_PATTERN})]
+MetricName = Annotated[str, Meta(extra_json_schema={"pattern": METRIC_PATTERN, "maxLength": 63})]
 
 
 class _Block(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -86,17 +78,34 @@ class Log(_Block, frozen=True):
     format: Literal["text", "json"] = "text"
 
 
+class CertificateFiles(_Block, frozen=True):
+    """A certificate that somebody else keeps; the files are read again when they change."""
+
+    certificate: Path
+    key: Path
+
+
+class Certificate(_Block, frozen=True):
+    """Where the serving certificate comes from: files, or a Secret that the adapter fills and renews."""
+
+    files: CertificateFiles | None = None
+    secret: Name | None = None
+
+    def __post_init__(self) -> None:
+        if (self.files is None) == (self.secret is None):
+            raise ValueError("give either files or secret")
+
+
 class Api(_Block, frozen=True):
     """The external-metrics API."""
 
     address: Address = "0.0.0.0:6443"
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    service: Name | None = None
+    """The Service in front, for the names in the adapter's own certificate."""
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         split_address(self.address)
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("certFile and keyFile belong together: give both or none")
 
 
 class Fallback(_Block, frozen=True):
@@ -134,8 +143,8 @@ class QueueOptions(_Block, frozen=True):
     fallback: Fallback | None = None
 
     def __post_init__(self) -> None:
-        _check_one_line(self.name)
-        _check_labels(self.labels)
+        check_name(self.name)
+        check_labels(self.labels)
         check_namespaces(self.namespaces)
         self._check_times()
 
@@ -150,12 +159,12 @@ class QueueOptions(_Block, frozen=True):
             raise ValueError("stalledAfter is shorter than 1s")
         if self.interval is not None and self.max_age <= self.interval:
             raise ValueError(
-                f"maxAge {format_duration(self.max_age)} must be longer than interval "
-                f"{format_duration(self.interval)}, or every reading is too old before the next"
+                f"interval {format_duration(self.interval)} is not shorter than maxAge "
+                f"{format_duration(self.max_age)}: every reading would be too old before the next"
             )
         if self.fallback is not None and self.fallback.after < self.max_age:
             raise ValueError(
-                f"fallback.after {format_duration(self.fallback.after)} is shorter than maxAge "
+                f"fallback: after {format_duration(self.fallback.after)} is shorter than maxAge "
                 f"{format_duration(self.max_age)}: it would replace readings that are still good"
             )
 
@@ -172,17 +181,17 @@ class Part(_Block, frozen=True):
 class DerivedMetric(_Block, frozen=True):
     """One metric over several queues, computed when read; too old when any part is."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+    name: MetricName
     of: Annotated[tuple[Part, ...], Meta(min_length=1, max_length=1000)]
     combine: Literal["sum", "max"] = "sum"
     labels: dict[str, str] = {}
     namespaces: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        _check_one_line(self.name)
+        check_metric(self.name)
         if self.name in QUEUE_METRICS:
             raise ValueError(f"name {self.name} is a metric of every queue: choose another")
-        _check_labels(self.labels)
+        check_labels(self.labels)
         check_namespaces(self.namespaces)
 
 
@@ -237,37 +246,3 @@ class Config:
     """The backends in use, by block."""
     digest: str
     """SHA-256 of what it was read from, in hexadecimal."""
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host (empty: all interfaces) and port of `host:port` or `[IPv6]:port`. Raises `ValueError`."""
-    host, _, port = address.rpartition(":")
-    if not port.strip().isdecimal() or int(port) > 65535:
-        raise ValueError(f"address {address[:80]!r} has no port between 0 and 65535")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _check_one_line(name: str) -> None:
-    if "\n" in name:  # a pattern's `$` lets a trailing one pass
-        raise ValueError("name contains a line break")
-
-
-def _check_labels(labels: Mapping[str, str]) -> None:
-    for key, value in labels.items():
-        if key in RESERVED_LABELS:
-            raise ValueError(f"labels.{key} is set by the adapter: choose another key")
-        if not _LABEL_KEY.fullmatch(key):
-            raise ValueError(f"labels: {key[:80]!r} is no Kubernetes label key")
-        if not _LABEL_VALUE.fullmatch(value):
-            raise ValueError(f"labels.{key}: {value[:80]!r} is no Kubernetes label value")
-
-
-def check_namespaces(namespaces: tuple[str, ...] | None) -> None:
-    """Raises `ValueError` when the list cannot be meant."""
-    if namespaces is None:
-        return
-    if not namespaces:
-        raise ValueError("namespaces is empty: nobody could see the queue; leave it out to show it to all")
-    for name in namespaces:
-        if not _NAMESPACE.fullmatch(name):
-            raise ValueError(f"namespaces: {name[:80]!r} is no name of a namespace")
