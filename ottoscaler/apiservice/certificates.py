@@ -13,7 +13,7 @@ from typing import Protocol
 from cryptography import x509
 
 from ottoscaler.apiservice.certificate_store import CertificateStore, Stored, StoreError, Superseded
-from ottoscaler.apiservice.renewal import OwnCertificates, RenewalPolicy, renewed
+from ottoscaler.apiservice.renewal import DEFAULT_POLICY, OwnCertificates, RenewalPolicy, renewed
 from ottoscaler.apiservice.security_metrics import SecurityMetrics
 from ottoscaler.apiservice.tls import CertificateError, ServingCertificate
 from ottoscaler.runtime.clock import SYSTEM_CLOCK, Clock
@@ -44,7 +44,7 @@ class OwnCertificateKeeper:
         names: Sequence[str],
         sink: CertificateSink,
         metrics: SecurityMetrics,
-        policy: RenewalPolicy = RenewalPolicy(),  # noqa: B008 - immutable
+        policy: RenewalPolicy = DEFAULT_POLICY,
         on_bundle: Callable[[bytes], None] = lambda _: None,
         published: Callable[[x509.Certificate], bool] = lambda _: True,
         clock: Clock = SYSTEM_CLOCK,

@@ -19,7 +19,7 @@ from ottoscaler.apiservice.certificate_store import CertificateStore
 from ottoscaler.apiservice.certificates import CertificateFiles, OwnCertificateKeeper
 from ottoscaler.apiservice.delegation import ClusterTrust
 from ottoscaler.apiservice.ownership import ServiceReference
-from ottoscaler.apiservice.renewal import RenewalPolicy
+from ottoscaler.apiservice.renewal import DEFAULT_POLICY, RenewalPolicy
 from ottoscaler.apiservice.reviews import Reviewer
 from ottoscaler.apiservice.security_metrics import SecurityMetrics
 from ottoscaler.apiservice.tls import ServerTls, ServingCertificate
@@ -43,7 +43,7 @@ class OwnCertificate:
     """Further DNS names and IP addresses."""
     keep_ca_bundle: bool = True
     """Whether the APIService's `caBundle` is ours to patch."""
-    policy: RenewalPolicy = RenewalPolicy()
+    policy: RenewalPolicy = DEFAULT_POLICY
 
     def every_name(self) -> tuple[str, ...]:
         """The aggregator asks for `<service>.<namespace>.svc`."""
@@ -125,30 +125,21 @@ class DelegatedSecurity:
         self._tasks["certificate"] = files.run
 
     def _serve_own(self, certificate: OwnCertificate, metrics: SecurityMetrics) -> None:
-        names = certificate.every_name()
-        if not certificate.keep_ca_bundle:
-            keeper = OwnCertificateKeeper(
-                certificate.store,
-                names=names,
-                sink=self._show,
-                metrics=metrics,
-                policy=certificate.policy,
-                clock=self._clock,
-            )
-        else:
-            bundle = CaBundleKeeper(self._client, service=certificate.service, metrics=metrics)
-            keeper = OwnCertificateKeeper(
-                certificate.store,
-                names=names,
-                sink=self._show,
-                metrics=metrics,
-                policy=certificate.policy,
-                on_bundle=bundle.want,
-                published=bundle.published,
-                clock=self._clock,
-            )
-            self._tasks["caBundle"] = bundle.run
+        bundle = CaBundleKeeper(self._client, service=certificate.service, metrics=metrics)
+        keeps = certificate.keep_ca_bundle
+        keeper = OwnCertificateKeeper(
+            certificate.store,
+            names=certificate.every_name(),
+            sink=self._show,
+            metrics=metrics,
+            policy=certificate.policy,
+            on_bundle=bundle.want,
+            published=bundle.published if keeps else lambda _: True,
+            clock=self._clock,
+        )
         self._tasks["certificate"] = keeper.run
+        if keeps:
+            self._tasks["caBundle"] = bundle.run
 
     def _show(self, certificate: ServingCertificate) -> None:
         self.tls.use_certificate(certificate)

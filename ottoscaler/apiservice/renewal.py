@@ -39,6 +39,9 @@ class RenewalPolicy:
     """How long a change is given to reach every replica and the aggregator."""
 
 
+DEFAULT_POLICY: Final = RenewalPolicy()
+
+
 @dataclass(frozen=True)
 class OwnCertificates:
     """The CA that signs, every CA that clients must trust now (newest first), and the serving certificate."""
