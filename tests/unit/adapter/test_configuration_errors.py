@@ -6,6 +6,7 @@ from textwrap import dedent
 import pytest
 
 from ottoscaler.adapter.config.load import ConfigError, from_environment, from_text, load
+from ottoscaler.adapter.config.model import QUEUE_METRICS
 
 
 def problems(text: str) -> list[str]:
@@ -128,8 +129,7 @@ def test_a_derived_metric_names_queues_that_exist() -> None:
           - {name: queue_demand, of: [{queue: generator}]}
           - {name: Load, of: [{queue: generator, weight: -1}]}
         """) == [
-        "config.yaml:7: metrics[0].of[1].metric: expected one of queue_demand, queue_failed, "
-        "queue_oldest_waiting_seconds, queue_processing, queue_stalled, queue_waiting, got 'waiting'",
+        f"config.yaml:7: metrics[0].of[1].metric: expected one of {', '.join(QUEUE_METRICS)}, got 'waiting'",
         "config.yaml:8: metrics[1].name: queue_demand is a metric of every queue: choose another",
         "config.yaml:9: metrics[2].of[0].weight: expected a number >= 0.0",
     ]
@@ -151,7 +151,7 @@ def test_a_wrong_variable_is_named_instead_of_a_line() -> None:
     assert str(caught.value) == (
         "environment: no queue: give --config FILE, or set FIREBASE_DATABASE_URL, REDIS_HOST or REDIS_STREAM"
     )
-    with pytest.raises(ConfigError, match="^LOG_LEVEL: log.level: expected one of debug, info"):
+    with pytest.raises(ConfigError, match=r"^LOG_LEVEL: log\.level: expected one of debug, info"):
         from_text(b"queues: []", name="config.yaml", environ={"LOG_LEVEL": "loud"})
 
 

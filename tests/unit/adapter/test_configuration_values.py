@@ -8,7 +8,7 @@ import pytest
 from ottoscaler.adapter.config import document
 from ottoscaler.adapter.config.environment import document_from
 from ottoscaler.adapter.config.load import from_text
-from ottoscaler.adapter.config.model import Config
+from ottoscaler.adapter.config.model import Config, QueueConfig
 from ottoscaler.adapter.values import Duration, format_duration
 from tests.unit.adapter.fake_backend import FakeSettings
 
@@ -17,12 +17,16 @@ def read(text: str, **environ: str) -> Config:
     return from_text(dedent(text).encode(), name="config.yaml", environ=environ)
 
 
+def seconds(queue: QueueConfig) -> tuple[float, float, float]:
+    return queue.interval, float(queue.options.timeout), float(queue.options.max_age)
+
+
 def test_defaults_are_those_of_the_documentation() -> None:
     config = read("queues: [{name: jobs, fake: {}}]")
     (queue,) = config.queues
     assert (config.root.api.address, config.root.http.address) == ("0.0.0.0:6443", "0.0.0.0:8080")
     assert (config.root.log.level, config.root.log.format) == ("info", "text")
-    assert (queue.interval, queue.options.timeout, queue.options.max_age) == (5, 10, 300)
+    assert seconds(queue) == (5.0, 10.0, 300.0)
     assert queue.options.stalled_after is None
     assert queue.options.namespaces is None
     assert queue.options.fallback is None
@@ -49,9 +53,10 @@ def test_every_option_of_a_queue_is_read() -> None:
     (queue,) = config.queues
     assert queue.labels["team"] == "payments"
     assert queue.options.namespaces == ("default", "other")
-    assert (queue.interval, queue.options.timeout, queue.options.max_age) == (0.5, 1.5, 3900)
+    assert seconds(queue) == (0.5, 1.5, 3900.0)
     assert queue.options.fallback is not None
-    assert (queue.options.fallback.after, queue.options.fallback.jobs) == (7200, 12)
+    assert queue.options.fallback.after == Duration(7200)
+    assert queue.options.fallback.jobs == 12
     assert queue.settings == FakeSettings(
         server="two", stream="otto:scale:events", page_size=3, password_file=Path("/run/password")
     )
