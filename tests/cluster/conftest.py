@@ -72,7 +72,8 @@ def components_live() -> Iterator[None]:
         assert not status["died"], "\n".join(status["died"])
 
 
-async def _create_namespace(kubeconfig: Path, name: str) -> None:
+async def create_namespace(kubeconfig: Path, name: str) -> None:
+    """Returns when pods can be created in it."""
     async with await KubeClient.connect(kubeconfig) as kube:
         await kube.create("/api/v1/namespaces", {"metadata": {"name": name}})
 
@@ -89,7 +90,8 @@ async def _create_namespace(kubeconfig: Path, name: str) -> None:
         await until(usable, what=f"namespace {name} has its service account")
 
 
-async def _delete_namespace(kubeconfig: Path, name: str) -> None:
+async def delete_namespace(kubeconfig: Path, name: str) -> None:
+    """Asks for it; the namespace controller goes on by itself."""
     async with await KubeClient.connect(kubeconfig) as kube:
         await kube.delete(f"/api/v1/namespaces/{name}")
 
@@ -98,7 +100,7 @@ def _namespace(
     kubeconfig: Path, request: pytest.FixtureRequest, kubectl: Kubectl
 ) -> Generator[str, None, None]:
     name = f"test-{secrets.token_hex(4)}"
-    asyncio.run(_create_namespace(kubeconfig, name))
+    asyncio.run(create_namespace(kubeconfig, name))
     yield name
     report = getattr(request.node, "report", None)
     if report is not None and report.failed:
@@ -107,7 +109,7 @@ def _namespace(
         for pod in kubectl("get", "pods", "--namespace", name, "-o", "name", check=False).split():
             print(f"── {pod}")
             print(kubectl("logs", pod, "--namespace", name, "--all-containers", "--tail=40", check=False))
-    asyncio.run(_delete_namespace(kubeconfig, name))
+    asyncio.run(delete_namespace(kubeconfig, name))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import helm_python
+import pytest
 
-from ottoscaler.runtime.kube import KubeClient
+from ottoscaler.runtime.kube import KubeClient, KubeError
 from tests.waiting import until
 
 CHART = Path(__file__).parents[3] / "charts" / "ottoscaler"
@@ -45,6 +46,8 @@ async def installed(
             yield config
         finally:
             await asyncio.to_thread(config.uninstall, RELEASE, timeout=60)
+            with pytest.raises(KubeError, match="not found"):
+                await kube.get(API_SERVICE)
 
 
 async def available(kube: KubeClient) -> bool:
