@@ -7,12 +7,10 @@ cluster's PID namespace.
 import asyncio
 import contextlib
 import signal
-import ssl
 import sys
 
-from ottoscaler.runtime.kube import KubeClient
-from ottoscaler.runtime.kubeconfig import Access
 from ottoscaler.runtime.log import configure_logging, get_logger
+from tests.cluster.kubelet.apiclient import NodeApiClient
 from tests.cluster.kubelet.context import NodeContext
 from tests.cluster.kubelet.dns import DnsServer, Zone
 from tests.cluster.kubelet.events import Events
@@ -45,7 +43,7 @@ async def run(settings: Settings) -> None:
         log=settings.cluster / "logs" / "container-runtime.log",
     )
     async with contextlib.AsyncExitStack() as open_things:
-        api = await open_things.enter_async_context(KubeClient(_access(settings)))
+        api = await open_things.enter_async_context(NodeApiClient(settings))
         probers = await open_things.enter_async_context(Probers())
         watcher = open_things.enter_context(DirectoryWatcher())
         tasks = await open_things.enter_async_context(asyncio.TaskGroup())
@@ -78,18 +76,6 @@ async def run(settings: Settings) -> None:
             tasks.create_task(part())
         await stop.wait()
         raise _Stopped
-
-
-def _access(settings: Settings) -> Access:
-    tls = ssl.create_default_context(cafile=str(settings.pki / "ca.crt"))
-    tls.load_cert_chain(settings.pki / "kubelet.crt", settings.pki / "kubelet.key")
-
-    async def no_token() -> None:
-        return None
-
-    return Access(
-        server=settings.api_server, namespace="default", tls=tls, server_hostname=None, token=no_token
-    )
 
 
 def main() -> int:

@@ -30,6 +30,7 @@ from tests.cluster.kubelet.volumes import Volumes
 
 _VANISHED_GRACE = 1.0
 """Seconds for a pod whose object was removed by force."""
+_SHOW_CREATING_SECONDS = 0.5
 log = get_logger("pod")
 
 
@@ -147,7 +148,8 @@ class Pod:
             self._end(self.object.grace_seconds)
 
     async def _work(self) -> None:
-        self.changed()
+        # Most pods run before anybody could read that they are being created: that write is spared.
+        asyncio.get_running_loop().call_later(_SHOW_CREATING_SECONDS, self.changed)
         await self._prepare()
         for container in self.init:
             await container.run()
@@ -242,7 +244,8 @@ class Pod:
         if self.init:
             status["initContainerStatuses"] = [container.to_json() for container in self.init]
         if self.address:
-            status |= {"podIP": self.address, "podIPs": [{"ip": self.address}]}
+            # Lists of addresses are merged by address: one that a lost sandbox had must go.
+            status |= {"podIP": self.address, "podIPs": [{"$patch": "replace"}, {"ip": self.address}]}
         return status
 
 

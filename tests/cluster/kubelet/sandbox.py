@@ -99,7 +99,7 @@ def options(
     ]
     return [
         *("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--as-pid-1"),
-        *("--hostname", hostname, "--clearenv"),
+        *("--hostname", hostname, "--clearenv", "--cap-drop", "ALL"),
         *capabilities,
         *mounts.options,
         *environment,
