@@ -58,7 +58,11 @@ def service_types(file: descriptor_pb2.FileDescriptorProto) -> str:
         f"from ottoscaler.orchestrator.protocol import {module}",
     ]
     for service in file.service:
-        lines += ["", f"class {service.name}Stub:", "    def __init__(self, channel: grpc.aio.Channel) -> None: ..."]
+        lines += [
+            "",
+            f"class {service.name}Stub:",
+            "    def __init__(self, channel: grpc.aio.Channel) -> None: ...",
+        ]
         lines += [f"    {method.name}: {_callable(method, module)}" for method in service.method]
         lines += ["", f"class {service.name}Servicer:"]
         for method in service.method:
@@ -70,11 +74,8 @@ def service_types(file: descriptor_pb2.FileDescriptorProto) -> str:
                 f"    def {method.name}(self, {argument}: {taken}, "
                 f"context: grpc.aio.ServicerContext[Any, Any]) -> {given}: ..."
             )
-        lines += [
-            "",
-            f"def add_{service.name}Servicer_to_server("
-            f"servicer: {service.name}Servicer, server: grpc.aio.Server) -> None: ...",
-        ]
+        arguments = f"servicer: {service.name}Servicer, server: grpc.aio.Server"
+        lines += ["", f"def add_{service.name}Servicer_to_server({arguments}) -> None: ..."]
     return "\n".join(lines) + "\n"
 
 
