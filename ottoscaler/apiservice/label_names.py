@@ -37,7 +37,7 @@ def key_error(key: str) -> str | None:
             "<nil>",
             key,
             [
-                f"a qualified name {_NAME_RULE} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+                f"a valid label key {_NAME_RULE} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
             ],
         )
     problems = []
@@ -45,13 +45,13 @@ def key_error(key: str) -> str | None:
         problems.append("prefix part must be non-empty")
     elif slash:
         if _size(prefix) > 253:
-            problems.append("prefix part must be no more than 253 characters")
+            problems.append("prefix part must be no more than 253 bytes")
         if not _is_subdomain(prefix):
             problems.append(f"prefix part {_SUBDOMAIN_RULE}")
     if not name:
         problems.append("name part must be non-empty")
     elif _size(name) > 63:
-        problems.append("name part must be no more than 63 characters")
+        problems.append("name part must be no more than 63 bytes")
     if not _is_name(name):
         problems.append(f"name part {_NAME_RULE}")
     return _invalid("<nil>", key, problems) if problems else None
@@ -61,7 +61,7 @@ def value_error(field: str, value: str) -> str | None:
     """Why `value` is no label value, in apimachinery's words with `field` in front; None when it is one."""
     problems = []
     if _size(value) > 63:
-        problems.append("must be no more than 63 characters")
+        problems.append("must be no more than 63 bytes")
     if not _is_value(value):
         problems.append(_VALUE_RULE)
     return _invalid(field, value, problems) if problems else None

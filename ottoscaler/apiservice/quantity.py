@@ -56,10 +56,8 @@ class Quantity(msgspec.Struct, frozen=True):
 
     def _binary(self) -> str | None:
         """With a power of 1024 as suffix; None where that would lose precision or help nobody."""
-        if self.exponent < 0:
-            return None
-        value: int = self.mantissa * 10**self.exponent
-        if abs(value) < 1024:
+        value, rest = divmod(self.mantissa * 10 ** max(self.exponent, 0), 10 ** max(-self.exponent, 0))
+        if rest or abs(value) < 1024:
             return None
         power = 0
         while value % 1024 == 0 and power < 60:
@@ -69,6 +67,8 @@ class Quantity(msgspec.Struct, frozen=True):
 
     def _decimal(self) -> str:
         value, exponent = self.mantissa, self.exponent
+        while value % 10 == 0:
+            value, exponent = value // 10, exponent + 1
         largest = 18 if self.format != "DecimalExponent" else None
         while exponent % 3 or (largest is not None and exponent > largest):
             value, exponent = value * 10, exponent - 1
@@ -115,10 +115,8 @@ def _normal(mantissa: int, exponent: int, form: Format) -> Quantity:
         return Quantity(0, 0, form)
     if exponent < _SMALLEST:
         mantissa, exponent = _scaled(mantissa, exponent, _SMALLEST), _SMALLEST
-    while mantissa % 10 == 0:
-        mantissa, exponent = mantissa // 10, exponent + 1
     if form == "BinarySI":
-        if exponent > 18 or mantissa * 10 ** max(exponent, 0) > _BINARY_LIMIT:
+        if mantissa > _BINARY_LIMIT * 10**-exponent:
             return Quantity(_BINARY_LIMIT, 0, form)
         if exponent < 0 < mantissa < 10**-exponent:
             form = "DecimalSI"

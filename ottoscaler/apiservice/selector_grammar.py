@@ -17,7 +17,7 @@ from ottoscaler.apiservice.selector import Operator, Requirement, Selector, inte
 LONGEST = 64 * 1024
 """Characters in a selector; far above what fits in a URL that the control plane would send."""
 
-_TOKEN = re.compile(r"[ \t\r\n]*(?:(?P<symbol>[=!(),<>]+)|(?P<word>[^=!(),<> \t\r\n\0]+)|(?P<end>\0|\Z))")
+_TOKEN = re.compile(r"[ \t\r\n]*(?:(?P<symbol>[=!(),<>]+)|(?P<word>[^=!(),<> \t\r\n]+)|(?P<end>\Z))")
 _SYMBOLS = frozenset(["(", ")", ",", "!", "=", "==", "!=", "<", ">"])
 _BINARY = ("=", "==", "!=", "in", "notin", ">", "<")
 _EXPECTED = "in, notin, =, ==, !=, gt, lt"
@@ -32,15 +32,14 @@ def parse_selector(text: str) -> Selector:
     """The selector that `text` writes. Raises `SelectorError`."""
     if len(text) > LONGEST:
         raise SelectorError(f"the label selector is longer than {LONGEST} characters")
+    if "\0" in text:
+        raise SelectorError("the label selector contains a zero byte")
     requirements = _Parser(text).selector()
     return Selector(tuple(sorted(requirements, key=lambda requirement: requirement.key)))
 
 
 def _scan(text: str) -> list[tuple[str, str]]:
-    """Tokens as (kind, literal), an end last. The kind of a symbol is the symbol itself.
-
-    A zero byte ends the text, as it ends apimachinery's.
-    """
+    """Tokens as (kind, literal), an end last. The kind of a symbol is the symbol itself."""
     tokens: list[tuple[str, str]] = []
     position = 0
     while True:
@@ -146,7 +145,7 @@ class _Parser:
         return values
 
     def _listed(self) -> set[str]:
-        """Values up to the closing parenthesis, which stays. Two commas at the end are an error, as there."""
+        """Values up to the closing parenthesis, which stays."""
         values: set[str] = set()
         while True:
             kind, literal = self._next()
@@ -158,12 +157,10 @@ class _Parser:
                 if following != ",":
                     raise SelectorError(f"found '{found}', expected: ',' or ')'")
             elif kind == ",":
-                if not values or following in (")", ","):
+                if not values or following in (",", ")"):
                     values.add("")
                 if following == ")":
                     return values
-                if following == ",":
-                    self._next()
             else:
                 raise SelectorError(f"found '{literal}', expected: ',', or identifier")
 
