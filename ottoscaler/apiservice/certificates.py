@@ -20,8 +20,6 @@ from ottoscaler.runtime.clock import SYSTEM_CLOCK, Clock
 from ottoscaler.runtime.log import get_logger
 from ottoscaler.runtime.tasks import Backoff
 
-_LOOK_EVERY = 30.0
-"""Seconds between two looks at the calendar; a look costs microseconds."""
 _FILES_EVERY = 1.0
 """Seconds between two looks at the files. Volumes change by symlink swaps, which no file event shows."""
 
@@ -74,7 +72,7 @@ class OwnCertificateKeeper:
             self._changed.set()
 
     async def _keep(self) -> None:
-        delays = Backoff(initial=0.2, maximum=_LOOK_EVERY)
+        delays = Backoff(initial=0.2, maximum=self._policy.look_every)
         while True:
             try:
                 await self.look()
@@ -89,7 +87,7 @@ class OwnCertificateKeeper:
             else:
                 self._metrics.certificate_failing(failing=False)
                 delays.reset()
-                wait = _LOOK_EVERY
+                wait = self._policy.look_every
             await self._pause(wait)
 
     async def _pause(self, seconds: float) -> None:

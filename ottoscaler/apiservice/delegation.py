@@ -52,7 +52,8 @@ class ClusterTrust:
         self._clock = clock
         self._current = NOBODY
         self._data: Mapping[str, str] | None = None
-        self._said: str | None = None
+        self.refused: str | None = None
+        """What is wrong with the newest configuration; None: nothing."""
         self.known = asyncio.Event()
         """Set from the first good configuration on."""
 
@@ -74,7 +75,7 @@ class ClusterTrust:
         """Takes the ConfigMap over if it is good and differs, else says what is wrong with it."""
         data: Mapping[str, str] = configmap.get("data") or {}
         if data == self._data:
-            if self._said is not None:
+            if self.refused is not None:
                 self._take(self._current)  # a broken update was taken back
             return
         try:
@@ -98,7 +99,7 @@ class ClusterTrust:
         )
 
     def _take(self, trust: Trust) -> None:
-        self._said = None
+        self.refused = None
         if trust is not self._current:
             self._current = trust
             self._on_change(trust)
@@ -107,9 +108,9 @@ class ClusterTrust:
 
     def _refuse(self, why: str) -> None:
         self._metrics.trust_refused()
-        if why == self._said:
+        if why == self.refused:
             return
-        self._said = why
+        self.refused = why
         kept = "the last good one stays in force" if self.known.is_set() else "nobody can be authenticated"
         log.error("trust configuration refused", configmap=_WHERE, error=why, effect=kept)
 
@@ -123,4 +124,4 @@ class ClusterTrust:
                 if error.status in (401, 403)
                 else "waiting for it"
             )
-            log.warning("no trust configuration yet", configmap=_WHERE, error=error, remedy=remedy)
+            self._refuse(f"{error.message}: {remedy}")

@@ -37,6 +37,8 @@ class RenewalPolicy:
     """The part of a life after which its successor is made."""
     spread: float = 600.0
     """How long a change is given to reach every replica and the aggregator."""
+    look_every: float = 30.0
+    """How often the calendar is looked at; a look costs microseconds."""
 
 
 DEFAULT_POLICY: Final = RenewalPolicy()
