@@ -50,9 +50,19 @@ class Measured(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """A queue that has no share, in words for people."""
+    """A queue that has no share. Why is put into words only for those queues that an error names."""
 
-    sentence: str
+    state: QueueState
+    age: float
+    """Seconds since the measurement, or since the queue was added."""
+    lacking: str = ""
+    """What the reading does not tell, when there is a fresh one."""
+
+    @property
+    def sentence(self) -> str:
+        """Which queue, since when, and why."""
+        name = self.state.config.name
+        return f"queue {name}: {self.lacking or _too_old(self.state, self.age)}"
 
 
 def evaluate(state: QueueState, metric: QueueMetric, at: Moment) -> Measured | Unknown:
@@ -60,34 +70,40 @@ def evaluate(state: QueueState, metric: QueueMetric, at: Moment) -> Measured | U
     age = state.age(now=at.wall, monotonic=at.monotonic)
     max_age = float(state.config.options.max_age)
     if state.reading is not None and age <= max_age:
-        return _measured(state.reading, metric, at.wall, left=max_age - age)
+        return _measured(state, state.reading, metric, at.wall, age=age)
     fallback = state.config.options.fallback
     if fallback is not None and age > fallback.after and metric in _FALLBACK_METRICS:
         since = state.added_at if state.reading is None else state.reading.measured_at
         return Measured(fallback.jobs * 1000, since, FOREVER, fallback=True)
-    return Unknown(_sentence(state, age, max_age))
+    return Unknown(state, age)
 
 
-def unavailable(sentences: Sequence[str]) -> MetricUnavailable:
+def unavailable(unknown: Sequence[Unknown]) -> MetricUnavailable:
     """One error that names the first few queues and counts the rest."""
-    more = f"; and {len(sentences) - _MOST_NAMED} more queues" if len(sentences) > _MOST_NAMED else ""
-    return MetricUnavailable(f"{'; '.join(sentences[:_MOST_NAMED])}{more}; {_HOLDS}")
+    more = f"; and {len(unknown) - _MOST_NAMED} more queues" if len(unknown) > _MOST_NAMED else ""
+    named = "; ".join(share.sentence for share in unknown[:_MOST_NAMED])
+    return MetricUnavailable(f"{named}{more}; {_HOLDS}")
 
 
-def _measured(reading: Reading, metric: QueueMetric, now: float, *, left: float) -> Measured | Unknown:
+def _measured(
+    state: QueueState, reading: Reading, metric: QueueMetric, now: float, *, age: float
+) -> Measured | Unknown:
+    left = float(state.config.options.max_age) - age
     if metric == "queue_oldest_waiting_seconds":
-        return _oldest(reading, now, left)
+        return _oldest(reading, now, left) or Unknown(
+            state, age, "its jobs do not say when they were created"
+        )
     value = _COUNTS[metric](reading.counts(now))
     if reading.heartbeats and metric in _CHANGES_WITH_TIME:
         left = min(left, _next_silence(reading, now))
     return Measured(value * 1000, reading.measured_at, left)
 
 
-def _oldest(reading: Reading, now: float, left: float) -> Measured | Unknown:
+def _oldest(reading: Reading, now: float, left: float) -> Measured | None:
     if reading.waiting == 0:
         return Measured(0, reading.measured_at, left)
     if reading.oldest_waiting_at is None:
-        return Unknown(f"queue {reading.queue}: its jobs do not say when they were created")
+        return None
     # whole seconds, so that the answer changes, and is encoded, at most once a second
     age = max(0.0, now - reading.oldest_waiting_at)
     return Measured(int(age) * 1000, reading.measured_at, min(left, 1.0 - age % 1.0))
@@ -101,17 +117,15 @@ def _next_silence(reading: Reading, now: float) -> float:
     return reading.heartbeats[silent] + reading.heartbeat_timeout - now
 
 
-def _sentence(state: QueueState, age: float, max_age: float) -> str:
-    options = state.config.options
-    if state.reading is None:
-        when = f"not measured once in {format_duration(int(age))} (since {format_time(state.added_at)})"
-    else:
-        when = (
-            f"last measured {format_duration(int(age))} ago ({format_time(state.reading.measured_at)}), "
-            f"older than its maxAge {format_duration(max_age)}"
-        )
+def _too_old(state: QueueState, age: float) -> str:
     why = state.failure.reason if state.failure is not None else _without_failure(state)
-    return f"queue {options.name}: {when}: {why}"
+    if state.reading is None:
+        since = format_time(state.added_at)
+        return f"not measured once in {format_duration(int(age))} (since {since}): {why}"
+    return (
+        f"last measured {format_duration(int(age))} ago ({format_time(state.reading.measured_at)}), "
+        f"older than its maxAge {state.config.options.max_age}: {why}"
+    )
 
 
 def _without_failure(state: QueueState) -> str:

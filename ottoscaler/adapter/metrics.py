@@ -61,8 +61,8 @@ class QueueMetrics:
             return self._prepare_derived(namespace, self._derived[name], selector)
         if name not in QUEUE_METRICS:
             return Nothing(
-                f'metric "{name[:100]}" does not exist{suggestion(name[:100], self._names)}; '
-                f"there are {', '.join(self._names[:20])}"
+                f'metric "{name[:100]}" does not exist{suggestion(name[:100], self._names) or "."} '
+                f"There are {', '.join(self._names[:20])}"
             )
         candidates = _candidates(self._readings, selector)
         states = [s for s in candidates if is_visible(s, namespace) and selector.matches(s.labels)]

@@ -50,17 +50,17 @@ class Question(ABC):
     def _shares(self, metrics: Sequence[QueueMetric], at: Moment) -> tuple[list[Measured], float]:
         """The share of each queue in the metric at the same index. Raises `MetricUnavailable`."""
         shares: list[Measured] = []
-        sentences: list[str] = []
+        unknown: list[Unknown] = []
         good_for = FOREVER
         for state, metric in zip(self.states, metrics, strict=True):
             share = evaluate(state, metric, at)
             if isinstance(share, Unknown):
-                sentences.append(share.sentence)
+                unknown.append(share)
             else:
                 shares.append(share)
                 good_for = min(good_for, share.good_for)
-        if sentences:
-            raise unavailable(sentences)
+        if unknown:
+            raise unavailable(unknown)
         return shares, good_for
 
 

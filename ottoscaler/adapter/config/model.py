@@ -86,23 +86,25 @@ class CertificateFiles(_Block, frozen=True):
 
 
 class Certificate(_Block, frozen=True):
-    """Where the serving certificate comes from: files, or a Secret that the adapter fills and renews."""
+    """Where the serving certificate comes from: given files, or the adapter's own CA, which it keeps in a
+    Secret that all replicas share, or in a directory."""
 
     files: CertificateFiles | None = None
     secret: Name | None = None
+    directory: Path | None = None
 
     def __post_init__(self) -> None:
-        if (self.files is None) == (self.secret is None):
-            raise ValueError("give either files or secret")
+        if sum(way is not None for way in (self.files, self.secret, self.directory)) != 1:
+            raise ValueError("give one of files, secret and directory")
 
 
 class Api(_Block, frozen=True):
     """The external-metrics API."""
 
     address: Address = "0.0.0.0:6443"
-    service: Name | None = None
+    service: Name = "ottoscaler"
     """The Service in front, for the names in the adapter's own certificate."""
-    certificate: Certificate | None = None
+    certificate: Certificate = Certificate(secret="ottoscaler-certificate")  # noqa: S106 - a Secret's name
 
     def __post_init__(self) -> None:
         split_address(self.address)

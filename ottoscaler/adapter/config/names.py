@@ -1,10 +1,9 @@
-"""What Kubernetes accepts as a label, a namespace, an address; refused here in words for people.
-
-Source: k8s.io/apimachinery/pkg/util/validation (IsValidLabelValue, IsQualifiedName, IsDNS1123Label).
-"""
+"""What can be the name of a queue, a metric, a namespace, an address; refused here in words for people."""
 
 import re
 from collections.abc import Mapping, Sequence
+
+from ottoscaler.apiservice.label_names import key_error, value_error
 
 RESERVED_LABELS = frozenset({"queue", "kind", "fallback"})
 """Set by the adapter on what it serves."""
@@ -13,11 +12,6 @@ NAME_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 METRIC_PATTERN = r"^[a-z][a-z0-9_]*$"
 ADDRESS_PATTERN = r"^(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]*):[0-9]{1,5}$"
 
-_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-_KEY = re.compile(
-    r"(?:(?=[^/]{1,253}/)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*/)?"
-    r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-)
 _NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]*):([0-9]{1,5})")
@@ -33,7 +27,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 def check_name(name: str) -> None:
     """Raises `ValueError` unless people can select by `name`."""
-    if not name or not _VALUE.fullmatch(name):
+    if not name or value_error("queue", name) is not None:
         raise ValueError(
             f"name {_short(name)} is no Kubernetes label value: "
             "use up to 63 letters, digits, - _ and ., a letter or digit first and last"
@@ -51,9 +45,9 @@ def check_labels(labels: Mapping[str, str]) -> None:
     for key, value in labels.items():
         if key in RESERVED_LABELS:
             raise ValueError(f"labels.{key} is set by the adapter: choose another key")
-        if not _KEY.fullmatch(key):
+        if key_error(key) is not None:
             raise ValueError(f"labels: {_short(key)} is no Kubernetes label key")
-        if not _VALUE.fullmatch(value):
+        if value_error(key, value) is not None:
             raise ValueError(f"labels.{key}: {_short(value)} is no Kubernetes label value")
 
 

@@ -22,6 +22,12 @@ def share(state: QueueState, metric: str, at: Moment) -> Measured:
     return found
 
 
+def sentence(state: QueueState, metric: str, at: Moment) -> str:
+    found = evaluate(state, metric, at)  # type: ignore[arg-type]
+    assert isinstance(found, Unknown), found
+    return found.sentence
+
+
 def test_each_metric_counts_its_own_state() -> None:
     clock = HandClock()
     readings, state = made(clock)
@@ -69,8 +75,9 @@ def test_an_oldest_job_is_zero_only_when_nothing_waits() -> None:
     readings.publish(reading("generator", waiting=0))
     assert share(state, "queue_oldest_waiting_seconds", clock.moment()).value_milli == 0
     readings.publish(reading("generator", waiting=2))
-    unknown = evaluate(state, "queue_oldest_waiting_seconds", clock.moment())
-    assert unknown == Unknown("queue generator: its jobs do not say when they were created")
+    assert sentence(state, "queue_oldest_waiting_seconds", clock.moment()) == (
+        "queue generator: its jobs do not say when they were created"
+    )
     readings.publish(reading("generator", waiting=2, oldest_waiting_at=clock.wall + 60))
     assert share(state, "queue_oldest_waiting_seconds", clock.moment()).value_milli == 0, "a producer's clock"
 
@@ -83,7 +90,7 @@ def test_a_reading_is_served_up_to_its_age_limit_and_not_after() -> None:
     assert share(state, "queue_waiting", clock.moment()) == Measured(5000, EPOCH, 0.0)
     clock.advance(72)
     readings.publish(failure("generator", reason="the database refused the connection"))
-    assert evaluate(state, "queue_waiting", clock.moment()) == Unknown(
+    assert sentence(state, "queue_waiting", clock.moment()) == (
         "queue generator: last measured 6m12s ago (2026-09-21T14:13:20Z), older than its maxAge 5m0s: "
         "the database refused the connection"
     )
@@ -93,16 +100,19 @@ def test_without_any_reading_the_sentence_says_since_when() -> None:
     clock = HandClock()
     _, state = made(clock)
     clock.advance(3)
-    assert evaluate(state, "queue_waiting", clock.moment()) == Unknown(
+    assert sentence(state, "queue_waiting", clock.moment()) == (
         "queue generator: not measured once in 3s (since 2026-09-21T14:13:20Z): "
         "the first measurement is under way"
     )
 
 
 def test_the_error_names_three_queues_and_counts_the_rest() -> None:
-    error = unavailable([f"queue {n}: old" for n in range(5)])
-    assert str(error) == (
-        "queue 0: old; queue 1: old; queue 2: old; and 2 more queues; the HPA holds its replicas until then"
+    clock = HandClock()
+    readings = Readings(clock)
+    readings.set_queues([queue(f"q{n}") for n in range(5)])
+    error = str(unavailable([Unknown(state, 0, "old") for state in readings]))
+    assert error == (
+        "queue q0: old; queue q1: old; queue q2: old; and 2 more queues; the HPA holds its replicas until then"
     )
 
 

@@ -1,0 +1,138 @@
+"""The adapter's process: everything that runs in it, from the first line to SIGTERM.
+
+configuration → sources → readings → metrics → API on 6443
+                              └──────────────→ Prometheus, status and probes on 8080
+"""
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+import ottoscaler
+from ottoscaler.adapter.api import Api, serve_api
+from ottoscaler.adapter.config.load import load
+from ottoscaler.adapter.config.model import Config
+from ottoscaler.adapter.http import HttpServer
+from ottoscaler.adapter.metrics import QueueMetrics
+from ottoscaler.adapter.options import Options, StartError
+from ottoscaler.adapter.readings import Readings
+from ottoscaler.adapter.reload import Reloader
+from ottoscaler.adapter.sources.base import SourceContext
+from ottoscaler.adapter.supervisor import Supervisor
+from ottoscaler.adapter.telemetry import AdapterCollector, QueueCollector, ReloadStatus
+from ottoscaler.runtime.clock import SYSTEM_CLOCK
+from ottoscaler.runtime.log import configure_logging, get_logger
+
+log = get_logger("adapter")
+
+_NOTICE = 1.0
+"""Seconds from being unready to closing the door: callers need them to look elsewhere."""
+
+
+async def run(options: Options) -> None:
+    """Serves until SIGTERM or SIGINT. Raises `ConfigError` or `StartError`."""
+    config = load(options.config, os.environ)
+    configure_logging(level=config.root.log.level, format=config.root.log.format)
+    await _Adapter(config, options).run()
+
+
+class _Adapter:
+    """The parts that live as long as the process."""
+
+    def __init__(self, config: Config, options: Options) -> None:
+        self._config = config
+        self._options = options
+        clock = self._clock = SYSTEM_CLOCK
+        self._stop = asyncio.Event()
+        self._readings = Readings(clock)
+        self._metrics = QueueMetrics(self._readings, clock)
+        self._supervisor = Supervisor(
+            self._readings, SourceContext(clock=clock, environ=os.environ, count=self._readings.count)
+        )
+        self._reload = ReloadStatus(hash=config.digest, applied_at=clock.time())
+        self._registry = CollectorRegistry()
+        self._registry.register(QueueCollector(self._readings, clock))
+        self._registry.register(AdapterCollector(self._reload, lambda: self._supervisor.restarts))
+        ProcessCollector(registry=self._registry)
+
+    async def run(self) -> None:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_handlers({signal.SIGTERM: self._stop.set, signal.SIGINT: self._stop.set}))
+            await stack.enter_async_context(self._supervisor)
+            self._apply(self._config)
+            api = await stack.enter_async_context(
+                serve_api(self._config.root.api, self._metrics, self._options, self._registry)
+            )
+            http = await self._start_http(stack, api)
+            await self._start_reloading(stack)
+            log.info(
+                "serving",
+                version=ottoscaler.__version__,
+                queues=len(self._config.queues),
+                api=api.address,
+                http=http.port,
+            )
+            _settle_memory()
+            await self._stop.wait()
+            log.info("stopping: not ready from now on, gone in a few seconds")
+            api.begin_to_leave()
+            await asyncio.sleep(0 if self._options.standalone else _NOTICE)
+        log.info("stopped")
+
+    def _apply(self, config: Config) -> None:
+        self._supervisor.apply(config)
+        self._metrics.set_derived(config.root.metrics)
+
+    async def _start_http(self, stack: AsyncExitStack, api: Api) -> HttpServer:
+        address = self._config.root.http.address
+        http = HttpServer(
+            address,
+            readings=self._readings,
+            reload=self._reload,
+            registry=self._registry,
+            not_ready=api.not_ready,
+            clock=self._clock,
+        )
+        try:
+            return await stack.enter_async_context(http)
+        except OSError as error:
+            raise StartError(f"http.address {address} cannot be served: {error.strerror or error}") from error
+
+    async def _start_reloading(self, stack: AsyncExitStack) -> None:
+        if self._options.config is None:
+            return
+        reloader = Reloader(
+            self._config,
+            path=self._options.config,
+            environ=os.environ,
+            apply=self._apply,
+            status=self._reload,
+            clock=self._clock,
+        )
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(tasks.create_task(reloader.run()).cancel)
+        stack.enter_context(_handlers({signal.SIGHUP: reloader.ask}))
+
+
+@contextmanager
+def _handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Signals mean these calls as long as the context lasts."""
+    loop = asyncio.get_running_loop()
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in handlers:
+            loop.remove_signal_handler(number)
+
+
+def _settle_memory() -> None:
+    """What start-up made will live for ever: collections need not walk it again."""
+    gc.collect()
+    gc.freeze()

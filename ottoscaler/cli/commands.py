@@ -1,0 +1,45 @@
+"""The commands that people type, each a thin layer over the package that does the work."""
+
+from typing import Annotated
+
+import typer
+
+import ottoscaler
+from ottoscaler.cli import apiservice, config, hpa, metrics, record
+
+app = typer.Typer(
+    name="ottoscaler",
+    help="Serves the work that waits in Firebase and Redis as Kubernetes external metrics.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(apiservice.app)
+app.add_typer(config.app)
+app.add_typer(hpa.app)
+app.add_typer(metrics.app)
+app.command()(record.record)
+
+_ELSEWHERE = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_ELSEWHERE)
+def adapter(context: typer.Context) -> None:
+    """Serve the metrics (the pod's main process)."""
+    from ottoscaler.adapter.main import main
+
+    raise typer.Exit(main(context.args))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ottoscaler {ottoscaler.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,25 @@
+"""The `ottoscaler` command.
+
+The two processes of the pod are dispatched before anything is imported: they have a budget of memory
+and of one second to their first answer, and typer and rich alone would take a good part of it.
+"""
+
+import sys
+from importlib import import_module
+
+_PROCESSES = {"adapter": "ottoscaler.adapter.main", "orchestrator": "ottoscaler.orchestrator.main"}
+
+
+def main() -> None:
+    """The console script."""
+    arguments = sys.argv[1:]
+    module = _PROCESSES.get(arguments[0]) if arguments else None
+    if module is not None:
+        sys.exit(import_module(module).main(arguments[1:]))
+    from ottoscaler.cli.commands import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()
