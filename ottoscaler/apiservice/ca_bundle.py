@@ -38,7 +38,8 @@ class CaBundleKeeper:
         self._found: Mapping[str, Any] | None = None
         self._published: frozenset[x509.Certificate] = frozenset()
         self._look = asyncio.Event()
-        self._said = ""
+        self.failing: str | None = None
+        """Why the caBundle is not kept right; None: it is."""
 
     def want(self, bundle: bytes) -> None:
         """The CAs (PEM) that the aggregator is to trust from now on."""
@@ -60,7 +61,7 @@ class CaBundleKeeper:
                 try:
                     await self._correct()
                 except KubeError as error:
-                    self._failing("the caBundle cannot be patched", error=error)
+                    self._fail(f"it cannot be patched: {error}")
                     await asyncio.sleep(delays.next())
                     self._look.set()
                 else:
@@ -81,11 +82,11 @@ class CaBundleKeeper:
         if not self._wanted:
             return
         if found is None:
-            self._failing("there is no APIService: nobody is sent here")
+            self._fail("there is no APIService, so nobody is sent here")
         elif not is_ours(found, self._service):
-            self._failing("the APIService is not ours and is left alone", owner=str(owner_of(found)))
+            self._fail(f"the APIService belongs to {owner_of(found)} and is left alone")
         elif found["spec"].get("insecureSkipTLSVerify"):
-            self._failing("the APIService says insecureSkipTLSVerify: remove that to be protected by our CA")
+            self._fail("the APIService says insecureSkipTLSVerify: remove that to be protected by our CA")
         elif _decoded(found) != self._wanted:
             bundle = base64.b64encode(self._wanted).decode()
             version = found["metadata"]["resourceVersion"]
@@ -102,14 +103,14 @@ class CaBundleKeeper:
             self._well()
 
     def _well(self) -> None:
-        self._said = ""
+        self.failing = None
         self._metrics.registration_failing(failing=False)
 
-    def _failing(self, what: str, **details: Any) -> None:
+    def _fail(self, why: str) -> None:
         self._metrics.registration_failing(failing=True)
-        if what != self._said:
-            self._said = what
-            log.warning(what, api_service=API_SERVICE, **details)
+        if why != self.failing:
+            self.failing = why
+            log.warning("caBundle not kept", api_service=API_SERVICE, error=why)
 
 
 def _decoded(api_service: Mapping[str, Any] | None) -> bytes:

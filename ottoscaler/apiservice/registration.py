@@ -29,6 +29,8 @@ API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 PRIORITY = 100
 """groupPriorityMinimum and versionPriority."""
 
+_ATTEMPTS = 8
+
 IfForeign = Literal["refuse", "take"]
 
 
@@ -91,17 +93,22 @@ async def register(
     """
     if not ca_bundle.strip():
         raise RegistrationError("no CA bundle: the aggregator could not verify the adapter's certificate")
-    try:
-        found = await find(client, f"{API_SERVICES}/{API_SERVICE}")
-        if found is not None and not is_ours(found, service) and if_foreign == "refuse":
-            raise await _foreign(client, found)
-        if external is not None:
-            await lead_outside(client, service, external)
-        await put(client, API_SERVICES, api_service(service, ca_bundle=ca_bundle), found)
-    except OutsideError as error:
-        raise RegistrationError(str(error)) from error
-    except KubeError as error:
-        raise _failed("register", error) from error
+    for attempt in range(_ATTEMPTS):
+        try:
+            found = await find(client, f"{API_SERVICES}/{API_SERVICE}")
+            if found is not None and not is_ours(found, service) and if_foreign == "refuse":
+                raise await _foreign(client, found)
+            if external is not None:
+                await lead_outside(client, service, external)
+            await put(client, API_SERVICES, api_service(service, ca_bundle=ca_bundle), found)
+        except OutsideError as error:
+            raise RegistrationError(str(error)) from error
+        except KubeError as error:
+            # The aggregator writes the object's status as it likes; whose it is must be looked at again.
+            if error.status != 409 or attempt + 1 == _ATTEMPTS:
+                raise _failed("register", error) from error
+        else:
+            return
 
 
 async def unregister(

@@ -35,6 +35,8 @@ class Answered:
     path: str
     identity: Identity | None
     status: int
+    certificate: bytes
+    """The client certificate of the connection (DER); empty: none."""
 
 
 class ExtensionServer:
@@ -47,16 +49,19 @@ class ExtensionServer:
         self._connections: WeakKeyDictionary[asyncio.Transport, Connection] = WeakKeyDictionary()
 
     async def handle(self, request: web.Request) -> web.Response:
-        identity, status, message = await self._judge(request)
-        self.answered.append(Answered(request.path, identity, status))
+        connection = self._connection(request)
+        identity, status, message = await self._judge(request, connection)
+        self.answered.append(
+            Answered(request.path, identity, status, connection.path[0] if connection.path else b"")
+        )
         if status == 200:
             return web.json_response(_document(request.path))
         body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "message": message}
         return web.json_response(body, status=status)
 
-    async def _judge(self, request: web.Request) -> tuple[Identity | None, int, str]:
+    async def _judge(self, request: web.Request, connection: Connection) -> tuple[Identity | None, int, str]:
         authenticator, authorizer = self.security.authenticator, self.security.authorizer
-        connection, attributes = self._connection(request), _attributes(request.path)
+        attributes = _attributes(request.path)
         identity: Identity | None = None
         try:
             identity = authenticator.cached(connection, request.headers) or (
