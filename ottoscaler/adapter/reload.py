@@ -31,13 +31,16 @@ class Reloader:
         apply: Callable[[Config], None],
         status: ReloadStatus,
         clock: Clock,
+        interval: float = 1.0,
     ) -> None:
+        """`interval` is in seconds, between two looks at the file."""
         self._config = config
         self._path = path
         self._environ = environ
         self._apply = apply
         self._status = status
         self._clock = clock
+        self._interval = interval
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -48,13 +51,15 @@ class Reloader:
         """Follows the file until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch())
+            await asyncio.sleep(0)  # the watch has looked once; what changed before that is read now
+            self._asked.set()
             while True:
                 await self._asked.wait()
                 self._asked.clear()
                 await self._reload()
 
     async def _watch(self) -> None:
-        async for _ in changes([self._path], clock=self._clock):
+        async for _ in changes([self._path], interval=self._interval, clock=self._clock):
             self._asked.set()
 
     async def _reload(self) -> None:
@@ -69,7 +74,7 @@ class Reloader:
         self._status.successful = True
         self._status.error = ""
         if config.digest == self._config.digest:
-            log.info("configuration is unchanged", hash=config.digest[:12])
+            log.debug("configuration is unchanged", hash=config.digest[:12])
             return
         self._apply(config)
         for block in ("api", "http"):
