@@ -91,13 +91,16 @@ class LogReader:
             yield b"".join(map(self._text, lines))
 
     def _successor(self) -> BinaryIO | None:
-        """The file after ours; None while ours is the newest."""
+        """The file after ours; None while ours is the newest, and in the middle of a rotation."""
         own = os.fstat(self._file.fileno()).st_ino
-        if self._path.stat().st_ino == own:
-            return None
-        files = [*rotated(self._path), self._path]
-        places = [place for place, file in enumerate(files) if file.stat().st_ino == own]
-        return files[places[0] + 1 if places else 0].open("rb")
+        try:
+            if self._path.stat().st_ino == own:
+                return None
+            files = [*rotated(self._path), self._path]
+            places = [place for place, file in enumerate(files) if file.stat().st_ino == own]
+            return files[places[0] + 1 if places else 0].open("rb")
+        except FileNotFoundError:
+            return None  # the directory changes under our eyes: that wakes us again
 
     def _text(self, line: bytes) -> bytes:
         stamp, _, rest = line.partition(b" ")

@@ -25,6 +25,8 @@ class PodSet:
     def __init__(self, context: NodeContext) -> None:
         self._context = context
         self._pods: dict[str, Pod] = {}
+        self.known = asyncio.Event()
+        """Set once the pods of this node were listed."""
 
     def __iter__(self) -> Iterator[Pod]:
         return iter(list(self._pods.values()))
@@ -67,6 +69,7 @@ class PodSet:
                         for orphan in records.keys() - present:
                             tasks.create_task(context.runtime.forget_pod(orphan))
                         records = {}
+                        self.known.set()
                     case "DELETED":
                         if pod := self._pods.get(event.object["metadata"]["uid"]):
                             pod.vanish()

@@ -40,6 +40,7 @@ class KubeletServer:
         return web.Response(text="ok")
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
+        await self._pods.known.wait()
         names = request.match_info
         pod = self._pods.find(names["namespace"], names["pod"])
         if pod is None:
