@@ -9,6 +9,8 @@ from typing import Protocol
 
 import msgspec
 
+from ottoscaler.apiservice.media_types import Choice
+from ottoscaler.apiservice.response import Response
 from ottoscaler.apiservice.selector import Selector
 
 
@@ -27,15 +29,15 @@ class MetricValue(msgspec.Struct, frozen=True, kw_only=True):
 class MetricValueList:
     """An answer: at least one value, in a stable order.
 
-    The server keeps each encoding of it in `encoded`, keyed by content type: return the same object
-    while nothing changed, and it is encoded once for each type instead of once for each request.
+    The server keeps each encoding of it in `encoded`, keyed by representation: return the same object
+    while nothing changed, and it is encoded once for each instead of once for each request.
     """
 
     __slots__ = ("encoded", "items")
 
     def __init__(self, items: Sequence[MetricValue]) -> None:
         self.items = tuple(items)
-        self.encoded: dict[str, bytes] = {}
+        self.encoded: dict[Choice, Response] = {}
 
 
 class MetricNotFound(Exception):
