@@ -14,8 +14,8 @@ from typing import NamedTuple
 from ottoscaler.adapter.config.model import QueueMetric
 from ottoscaler.adapter.reading import Counts, Reading
 from ottoscaler.adapter.readings import QueueState
-from ottoscaler.adapter.values import format_duration
 from ottoscaler.apiservice.provider import MetricUnavailable
+from ottoscaler.runtime.values import format_duration
 
 FOREVER = math.inf
 _MOST_NAMED = 3

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import cast
 
-from ottoscaler.adapter.config.decode import suggestion
 from ottoscaler.adapter.config.model import QUEUE_METRICS, DerivedMetric, QueueMetric
 from ottoscaler.adapter.derived import DerivedQuestion
 from ottoscaler.adapter.evaluation import Moment
@@ -19,6 +18,7 @@ from ottoscaler.adapter.readings import QueueState, Readings
 from ottoscaler.apiservice.provider import MetricValueList
 from ottoscaler.apiservice.selector import Selector
 from ottoscaler.runtime.clock import Clock
+from ottoscaler.runtime.decode import suggestion
 
 _QUESTIONS = 4096
 """Questions that are remembered besides those of the queues themselves."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from ottoscaler.adapter.config.model import QueueConfig
 from ottoscaler.adapter.reading import FailureCode, ReadFailure, Reading
-from ottoscaler.adapter.values import format_duration
 from ottoscaler.runtime.clock import Clock
+from ottoscaler.runtime.values import format_duration
 
 CLOCK_SKEW = 5.0
 """Seconds that a backend's clock may be ahead of ours."""

@@ -14,7 +14,7 @@ import ottoscaler
 from ottoscaler.adapter.evaluation import Moment, Unknown, evaluate, format_time
 from ottoscaler.adapter.readings import QueueState, Readings
 from ottoscaler.adapter.telemetry import ReloadStatus
-from ottoscaler.adapter.values import format_duration
+from ottoscaler.runtime.values import format_duration
 
 
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from ottoscaler.adapter.client import ClientError, MetricsClient
-from ottoscaler.adapter.values import format_duration
 from ottoscaler.cli.reporting import (
     FAILED,
     UNAVAILABLE,
@@ -19,6 +18,7 @@ from ottoscaler.cli.reporting import (
     print_table,
     run,
 )
+from ottoscaler.runtime.values import format_duration
 
 app = typer.Typer(name="metrics", help="The external metrics as they are served.", no_args_is_help=True)
 

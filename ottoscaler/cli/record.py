@@ -11,8 +11,8 @@ import typer
 from ottoscaler.adapter.config.load import ConfigError, load
 from ottoscaler.adapter.recorder import SampleError, own_sources, running_adapter
 from ottoscaler.adapter.recorder import record as record_samples
-from ottoscaler.adapter.values import Duration
 from ottoscaler.cli.reporting import WRONG_INPUT, fail, run
+from ottoscaler.runtime.values import Duration
 
 
 def record(

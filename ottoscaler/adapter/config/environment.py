@@ -6,7 +6,7 @@ So one decoder judges both, and an error names the variable where it would name 
 from collections.abc import Mapping
 from typing import Any
 
-from ottoscaler.adapter.config.document import Node
+from ottoscaler.runtime.document import Node
 
 LOG_VARIABLES = {"level": "LOG_LEVEL", "format": "LOG_FORMAT"}
 _JOBS_PATH = "requestedJobs/eventstorming_generator"

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ottoscaler.adapter.config import document
-from ottoscaler.adapter.config.decode import INVALID, decode_struct, suggestion
-from ottoscaler.adapter.config.document import DocumentError, Node, Problem
 from ottoscaler.adapter.config.environment import LOG_VARIABLES, document_from, log_from
 from ottoscaler.adapter.config.model import Config, QueueConfig, Root
 from ottoscaler.adapter.config.queues import decode_queues
 from ottoscaler.adapter.sources.base import Backend
+from ottoscaler.runtime import document
+from ottoscaler.runtime.decode import INVALID, decode_struct, suggestion
+from ottoscaler.runtime.document import DocumentError, Node, Problem
 
 _MOST_SHOWN = 50
 

@@ -31,7 +31,7 @@ from ottoscaler.adapter.config.names import (
     split_address,
 )
 from ottoscaler.adapter.sources.base import Backend, Queue
-from ottoscaler.adapter.values import Duration, format_duration
+from ottoscaler.runtime.values import Duration, format_duration
 
 DEFAULT_INTERVAL = 5.0
 """Seconds between two measurements, for a backend that has no `default_interval` of its own."""

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ottoscaler.adapter.config.decode import INVALID, decode, decode_struct, join
-from ottoscaler.adapter.config.document import Node, Problem
 from ottoscaler.adapter.config.model import DEFAULT_INTERVAL, QueueConfig, QueueOptions
 from ottoscaler.adapter.sources import registry
 from ottoscaler.adapter.sources.base import Backend
-from ottoscaler.adapter.values import format_duration
+from ottoscaler.runtime.decode import INVALID, decode, decode_struct, join
+from ottoscaler.runtime.document import Node, Problem
+from ottoscaler.runtime.values import format_duration
 
 _OPTION_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(QueueOptions))
 

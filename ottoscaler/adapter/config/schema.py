@@ -14,7 +14,7 @@ import msgspec
 from ottoscaler.adapter.config.model import QueueOptions, Root
 from ottoscaler.adapter.sources import registry
 from ottoscaler.adapter.sources.base import Backend
-from ottoscaler.adapter.values import DURATION_PATTERN, Duration
+from ottoscaler.runtime.values import DURATION_PATTERN, Duration
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
 """What Helm understands."""

@@ -9,7 +9,7 @@ Adding a backend is one module that defines a `Backend`, and one line in `adapte
 (or an entry point of the group `ottoscaler.backends` in another package).
 
 A backend's settings are a frozen msgspec struct with `forbid_unknown_fields=True`. Field types are
-msgspec's own, nested structs, `Duration` (`30s`) and `pathlib.Path` (see `adapter/values.py`). Rules that
+msgspec's own, nested structs, `Duration` (`30s`) and `pathlib.Path` (see `ottoscaler/runtime/values.py`). Rules that
 join fields are a `__post_init__` that raises `ValueError` in words for people; configuration adds the
 path and the line.
 """

@@ -9,7 +9,7 @@ import msgspec
 
 from ottoscaler.adapter.reading import ReadFailure, Reading
 from ottoscaler.adapter.sources.base import Publish, Queue, SourceContext
-from ottoscaler.adapter.values import Duration
+from ottoscaler.runtime.values import Duration
 
 
 class FakeSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from ottoscaler.adapter.config.load import from_text
 from ottoscaler.adapter.config.model import Config, QueueConfig, QueueOptions
 from ottoscaler.adapter.evaluation import Moment
 from ottoscaler.adapter.reading import FailureCode, ReadFailure, Reading
-from ottoscaler.adapter.values import Duration
+from ottoscaler.runtime.values import Duration
 from tests.unit.adapter.fake_backend import FakeSettings
 from tests.virtual import EPOCH
 

@@ -5,11 +5,11 @@ from textwrap import dedent
 
 import pytest
 
-from ottoscaler.adapter.config import document
 from ottoscaler.adapter.config.environment import document_from
 from ottoscaler.adapter.config.load import from_text
 from ottoscaler.adapter.config.model import Config, QueueConfig
-from ottoscaler.adapter.values import Duration, format_duration
+from ottoscaler.runtime import document
+from ottoscaler.runtime.values import Duration, format_duration
 from tests.unit.adapter.fake_backend import FakeSettings
 
 

@@ -3,7 +3,7 @@
 from ottoscaler.adapter.config.model import QUEUE_METRICS, Fallback
 from ottoscaler.adapter.evaluation import Measured, Moment, Unknown, evaluate, unavailable
 from ottoscaler.adapter.readings import QueueState, Readings
-from ottoscaler.adapter.values import Duration
+from ottoscaler.runtime.values import Duration
 from tests.unit.adapter.making import HandClock, failure, queue, reading
 from tests.virtual import EPOCH
 

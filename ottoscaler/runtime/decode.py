@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, 
 
 import msgspec
 
-from ottoscaler.adapter.config.document import Node, Problem
-from ottoscaler.adapter.values import decode_value
+from ottoscaler.runtime.document import Node, Problem
+from ottoscaler.runtime.values import decode_value
 
 
 class _Invalid:
