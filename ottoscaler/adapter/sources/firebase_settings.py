@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 from yarl import URL
 
-from ottoscaler.adapter.values import Duration
+from ottoscaler.runtime.values import Duration
 
 EMULATOR_VARIABLE = "FIREBASE_DATABASE_EMULATOR_HOST"
 DEFAULT_PATH = "requestedJobs/eventstorming_generator"
