@@ -91,6 +91,8 @@ class Reviewer:
         except KubeError as error:
             code = str(error.status) if error.status else "error"
             raise
+        except UnicodeEncodeError as error:
+            raise ReviewError("the question holds bytes that are no text") from error
         except asyncio.CancelledError:
             code = "timeout"
             raise

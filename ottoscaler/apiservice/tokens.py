@@ -29,9 +29,12 @@ _CACHED: Final = 1024
 
 
 def bearer_token(headers: Headers) -> str | None:
-    """The token of `Authorization: Bearer …`, by the rules of k8s' bearertoken.go; None: there is none."""
+    """The token of `Authorization: Bearer …`, by the rules of k8s' bearertoken.go; None: there is none.
+
+    What is not ASCII is no token (RFC 6750, b64token) and could not even be asked about.
+    """
     parts = headers.get("Authorization", "").strip().split(" ", 2)
-    if len(parts) < 2 or parts[0].lower() != "bearer":
+    if len(parts) < 2 or parts[0].lower() != "bearer" or not parts[1].isascii():
         return None
     return parts[1] or None
 
@@ -78,9 +81,7 @@ class TokenAuthenticator:
         return identity
 
     def _digest(self, token: str) -> bytes:
-        return hashlib.blake2b(
-            token.encode("utf-8", "surrogateescape"), digest_size=16, key=self._key
-        ).digest()
+        return hashlib.blake2b(token.encode(), digest_size=16, key=self._key).digest()
 
 
 def _reviewed_user(status: dict[str, Any]) -> User:
