@@ -29,8 +29,8 @@ from ottoscaler.runtime.log import get_logger
 
 log = get_logger("apiservice")
 
-_SWEEP = 1.0
-"""Seconds between two looks at the connections' deadlines."""
+_SWEEPS = 4
+"""Looks at the connections' deadlines in the time of the shortest of them; at most one a second is due."""
 
 
 class ExternalMetricsServer:
@@ -142,7 +142,11 @@ class ExternalMetricsServer:
         for channel in tuple(self._channels):
             if channel.deadline < now:
                 channel.expire()
-        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
+        limits = self.limits
+        shortest = min(
+            limits.handshake_seconds, limits.head_seconds, limits.write_seconds, limits.linger_seconds
+        )
+        self._sweeper = asyncio.get_running_loop().call_later(min(1.0, shortest / _SWEEPS), self._sweep)
 
     # What connections need of it
 
