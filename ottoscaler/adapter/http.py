@@ -14,12 +14,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from ottoscaler.adapter.config.names import split_address
 from ottoscaler.adapter.evaluation import Moment
 from ottoscaler.adapter.readings import Readings
 from ottoscaler.adapter.status import status_json, status_page, waiting_jobs
 from ottoscaler.adapter.telemetry import ReloadStatus
 from ottoscaler.runtime.clock import Clock
+from ottoscaler.runtime.config import split_address
 
 _SHUTDOWN = 1.0
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]

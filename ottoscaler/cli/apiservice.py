@@ -7,7 +7,6 @@ from typing import Annotated, TypeVar
 import msgspec
 import typer
 
-from ottoscaler.adapter.config.names import split_address
 from ottoscaler.apiservice import registration
 from ottoscaler.apiservice.certificate_store import SecretStore, StoreError
 from ottoscaler.apiservice.outside import ExternalAddress
@@ -15,6 +14,7 @@ from ottoscaler.apiservice.ownership import API_SERVICE, ServiceReference
 from ottoscaler.apiservice.registration import IfForeign, RegistrationError
 from ottoscaler.apiservice.renewal import BUNDLE
 from ottoscaler.cli.reporting import FAILED, WRONG_INPUT, Output, OutputOption, fail, print_json, run
+from ottoscaler.runtime.config import split_address
 from ottoscaler.runtime.kube import KubeClient, KubeError
 from ottoscaler.runtime.kubeconfig import KubeConfigError
 

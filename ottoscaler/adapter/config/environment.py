@@ -6,9 +6,9 @@ So one decoder judges both, and an error names the variable where it would name 
 from collections.abc import Mapping
 from typing import Any
 
+from ottoscaler.runtime.config import log_from, mapping, redis_url_from
 from ottoscaler.runtime.document import Node
 
-LOG_VARIABLES = {"level": "LOG_LEVEL", "format": "LOG_FORMAT"}
 _JOBS_PATH = "requestedJobs/eventstorming_generator"
 _REDIS_VARIABLES = ("REDIS_HOST", "REDIS_PORT", "REDIS_STREAM", "REDIS_CONSUMER_GROUP")
 
@@ -33,16 +33,6 @@ def document_from(environ: Mapping[str, str]) -> Node:
     return Node(root, "environment", keys=dict.fromkeys(root, "environment"))
 
 
-def log_from(environ: Mapping[str, str]) -> Node | None:
-    """The `log` block of `LOG_LEVEL` and `LOG_FORMAT`; None when neither is set."""
-    values = {
-        key: _value(environ, name, environ[name].lower())
-        for key, name in LOG_VARIABLES.items()
-        if environ.get(name)
-    }
-    return _mapping(values, place="environment") if values else None
-
-
 def _firebase(environ: Mapping[str, str]) -> Node:
     block = {
         "databaseURL": _value(environ, "FIREBASE_DATABASE_URL"),
@@ -52,34 +42,27 @@ def _firebase(environ: Mapping[str, str]) -> Node:
         block["serviceAccountFile"] = _value(environ, "FIREBASE_SERVICE_ACCOUNT_PATH")
     name = Node(environ.get("AUTO_SCALE_DEPLOYMENT_NAME") or "generator", "AUTO_SCALE_DEPLOYMENT_NAME")
     namespace = Node(environ.get("AUTO_SCALE_NAMESPACE") or "default", "AUTO_SCALE_NAMESPACE")
-    return _mapping(
+    return mapping(
         {
             "name": name,
             "namespaces": Node([namespace], "AUTO_SCALE_NAMESPACE"),
-            "firebase": _mapping(block, place="FIREBASE_DATABASE_URL"),
+            "firebase": mapping(block, place="FIREBASE_DATABASE_URL"),
         },
         place="FIREBASE_DATABASE_URL",
     )
 
 
 def _redis(environ: Mapping[str, str]) -> Node:
-    host, port = environ.get("REDIS_HOST") or "localhost", environ.get("REDIS_PORT") or "6379"
-    if ":" in host and not host.startswith("["):
-        host = f"[{host}]"
     block = {
-        "url": Node(f"redis://{host}:{port}/0", "REDIS_HOST, REDIS_PORT"),
+        "url": redis_url_from(environ),
         "stream": Node(environ.get("REDIS_STREAM") or "otto:scale:events", "REDIS_STREAM"),
         "group": Node(environ.get("REDIS_CONSUMER_GROUP") or "ottoscaler", "REDIS_CONSUMER_GROUP"),
     }
-    return _mapping(
-        {"name": Node("scale-events", "environment"), "redis": _mapping(block, place="REDIS_HOST")},
+    return mapping(
+        {"name": Node("scale-events", "environment"), "redis": mapping(block, place="REDIS_HOST")},
         place="REDIS_HOST",
     )
 
 
 def _value(environ: Mapping[str, str], name: str, value: Any = None) -> Node:
     return Node(environ[name] if value is None else value, name)
-
-
-def _mapping(values: dict[str, Node], *, place: str) -> Node:
-    return Node(values, place, keys={key: node.place for key, node in values.items()})

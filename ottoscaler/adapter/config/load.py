@@ -5,26 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ottoscaler.adapter.config.environment import LOG_VARIABLES, document_from, log_from
+from ottoscaler.adapter.config.environment import document_from
 from ottoscaler.adapter.config.model import Config, QueueConfig, Root
 from ottoscaler.adapter.config.queues import decode_queues
 from ottoscaler.adapter.sources.base import Backend
 from ottoscaler.runtime import document
+from ottoscaler.runtime.config import LOG_VARIABLES, ConfigError, log_from
 from ottoscaler.runtime.decode import INVALID, decode_struct, suggestion
 from ottoscaler.runtime.document import DocumentError, Node, Problem
-
-_MOST_SHOWN = 50
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used; `problems` are all that is wrong, in the order of the file."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        shown = [str(problem) for problem in problems[:_MOST_SHOWN]]
-        if len(problems) > _MOST_SHOWN:
-            shown.append(f"… and {len(problems) - _MOST_SHOWN} more")
-        super().__init__("\n".join(shown))
-        self.problems = tuple(problems)
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -84,7 +72,7 @@ def _decode(node: Node, digest: str) -> Config:
     if root is not INVALID and not problems:
         _check_parts(root, queues, node, problems)
     if problems:
-        raise ConfigError(sorted(problems, key=_by_line))
+        raise ConfigError(problems)
     return Config(root=root, queues=queues, backends=backends, digest=digest)
 
 
@@ -105,12 +93,6 @@ def _check_parts(root: Root, queues: tuple[QueueConfig, ...], node: Node, proble
                 problems.append(
                     Problem(where.place, f"{path}.of[{number}].queue", f'no queue "{part.queue}"{hint}')
                 )
-
-
-def _by_line(problem: Problem) -> int:
-    """File order; an environment variable has no line."""
-    line = problem.place.rpartition(":")[2]
-    return int(line) if line.isdecimal() else 0
 
 
 __all__ = ["LOG_VARIABLES", "ConfigError", "from_environment", "from_text", "load"]

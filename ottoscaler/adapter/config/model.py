@@ -17,20 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
 from ottoscaler.adapter.config.names import (
-    ADDRESS_PATTERN,
     METRIC_PATTERN,
     NAME_PATTERN,
     check_labels,
     check_metric,
     check_name,
     check_namespaces,
-    split_address,
 )
 from ottoscaler.adapter.sources.base import Backend, Queue
+from ottoscaler.runtime.config import Address, Block, Log, split_address
 from ottoscaler.runtime.values import Duration, format_duration
 
 DEFAULT_INTERVAL = 5.0
@@ -54,15 +52,10 @@ QueueMetric = Literal[
 ]
 
 Name = Annotated[str, Meta(extra_json_schema={"pattern": NAME_PATTERN, "maxLength": 63})]
-Address = Annotated[str, Meta(extra_json_schema={"pattern": ADDRESS_PATTERN})]
 MetricName = Annotated[str, Meta(extra_json_schema={"pattern": METRIC_PATTERN, "maxLength": 63})]
 
 
-class _Block(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What all blocks of the file have in common."""
-
-
-class Http(_Block, frozen=True):
+class Http(Block, frozen=True):
     """Plain HTTP for people, Prometheus and probes."""
 
     address: Address = "0.0.0.0:8080"
@@ -71,21 +64,14 @@ class Http(_Block, frozen=True):
         split_address(self.address)
 
 
-class Log(_Block, frozen=True):
-    """The process's log."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
-
-
-class CertificateFiles(_Block, frozen=True):
+class CertificateFiles(Block, frozen=True):
     """A certificate that somebody else keeps; the files are read again when they change."""
 
     certificate: Path
     key: Path
 
 
-class Certificate(_Block, frozen=True):
+class Certificate(Block, frozen=True):
     """Where the serving certificate comes from: given files, or the adapter's own CA, which it keeps in a
     Secret that all replicas share, or in a directory."""
 
@@ -98,7 +84,7 @@ class Certificate(_Block, frozen=True):
             raise ValueError("give one of files, secret and directory")
 
 
-class Api(_Block, frozen=True):
+class Api(Block, frozen=True):
     """The external-metrics API."""
 
     address: Address = "0.0.0.0:6443"
@@ -110,7 +96,7 @@ class Api(_Block, frozen=True):
         split_address(self.address)
 
 
-class Fallback(_Block, frozen=True):
+class Fallback(Block, frozen=True):
     """What to serve when a queue has not been measured for `after`: an explicit choice, never a default."""
 
     after: Duration
@@ -132,11 +118,11 @@ class Fallback(_Block, frozen=True):
         return self.value if self.value is not None else (self.replicas_hint or 0) * self.jobs_per_pod
 
 
-class QueueOptions(_Block, frozen=True):
+class QueueOptions(Block, frozen=True):
     """The keys of a queue that do not depend on its backend."""
 
     name: Name
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
     namespaces: tuple[str, ...] | None = None
     interval: Duration | None = None
     timeout: Duration = Duration(10)
@@ -171,7 +157,7 @@ class QueueOptions(_Block, frozen=True):
             )
 
 
-class Part(_Block, frozen=True):
+class Part(Block, frozen=True):
     """A queue's share in a derived metric."""
 
     queue: Name
@@ -180,13 +166,13 @@ class Part(_Block, frozen=True):
     """The count is multiplied by this: 0.25 where one pod takes four jobs of this queue."""
 
 
-class DerivedMetric(_Block, frozen=True):
+class DerivedMetric(Block, frozen=True):
     """One metric over several queues, computed when read; too old when any part is."""
 
     name: MetricName
     of: Annotated[tuple[Part, ...], Meta(min_length=1, max_length=1000)]
     combine: Literal["sum", "max"] = "sum"
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
     namespaces: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -197,7 +183,7 @@ class DerivedMetric(_Block, frozen=True):
         check_namespaces(self.namespaces)
 
 
-class Root(_Block, frozen=True):
+class Root(Block, frozen=True):
     """The file without its queues, which need to know their backends."""
 
     api: Api = Api()

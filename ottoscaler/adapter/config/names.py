@@ -10,19 +10,9 @@ RESERVED_LABELS = frozenset({"queue", "kind", "fallback"})
 
 NAME_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 METRIC_PATTERN = r"^[a-z][a-z0-9_]*$"
-ADDRESS_PATTERN = r"^(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]*):[0-9]{1,5}$"
 
 _NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]*):([0-9]{1,5})")
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host (empty: all interfaces) and port of `host:port` or `[IPv6]:port`. Raises `ValueError`."""
-    match = _ADDRESS.fullmatch(address)
-    if match is None or int(match[2]) > 65535:
-        raise ValueError(f"address {_short(address)} is not host:port with a port up to 65535")
-    return match[1].removeprefix("[").removesuffix("]"), int(match[2])
 
 
 def check_name(name: str) -> None:
