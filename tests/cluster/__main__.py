@@ -3,59 +3,96 @@
 python -m tests.cluster build                 the control plane's program
 python -m tests.cluster up [DIR]              a cluster that stays; prints its kubeconfig
 python -m tests.cluster exec [DIR] -- CMD…    a command in its network, e.g. kubectl
-python -m tests.cluster status [DIR]
+python -m tests.cluster status [DIR]          what runs, and what died
 python -m tests.cluster down [DIR]
 python -m tests.cluster pytest ARGS…          a cluster for one test run, which runs inside it
+
+Without DIR they mean one cluster of yours in the cache directory. HPA_SYNC sets the HPA controller's
+period (1s unless set).
 """
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 from tests.cluster import binaries
-from tests.cluster.launcher import Cluster, ClusterError
+from tests.cluster.images import ROOT
+from tests.cluster.launcher import TIED, Cluster, ClusterError
+
+
+class UsageError(Exception):
+    """The command line cannot be understood."""
 
 
 def _directory(arguments: list[str]) -> Path:
-    given = [each for each in arguments if each != "--"]
-    return Path(given[0]).resolve() if given else binaries.cache_directory() / "cluster"
+    if len(arguments) > 1:
+        raise UsageError(f"one directory, not {' '.join(arguments)}")
+    return Path(arguments[0]).resolve() if arguments else binaries.cache_directory() / "cluster"
 
 
-def up(arguments: list[str]) -> int:
+def up(arguments: list[str]) -> None:
     """Starts a cluster that outlives this command."""
     cluster = Cluster.start(_directory(arguments), detached=True)
-    link = cluster.directory / "kubectl"
-    link.write_text(f'#!/bin/sh\nexec "{cluster.binary}" kubectl "$@"\n')
-    link.chmod(0o755)
-    print(f"export KUBECONFIG={cluster.kubeconfig}")
-    print(f"# in its network: {sys.executable} -m tests.cluster exec -- {link} get pods --all-namespaces")
-    return 0
+    where = f" {cluster.directory}" if arguments else ""
+    kubectl = cluster.directory / "kubectl"
+    # A kubectl for people: it goes into the cluster's network by itself.
+    kubectl.write_text(
+        "#!/bin/sh\n"
+        f'PYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.cluster exec "{cluster.directory}" '
+        f'-- "{cluster.binary}" kubectl "$@"\n'
+    )
+    kubectl.chmod(0o755)
+    print(f"kubeconfig  {cluster.kubeconfig}")
+    print(f"kubectl     {kubectl} get pods --all-namespaces")
+    print(f"a shell     {sys.executable} -m tests.cluster exec{where} -- bash")
+    print(f"the end     {sys.executable} -m tests.cluster down{where}")
 
 
-def execute(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> NoReturn:
     """Replaces this process by the command, inside the cluster's network."""
-    place = arguments.index("--") if "--" in arguments else 0
+    if "--" not in arguments or not arguments[arguments.index("--") + 1 :]:
+        raise UsageError("exec [DIR] -- COMMAND…")
+    place = arguments.index("--")
     cluster = Cluster(_directory(arguments[:place]))
-    command = cluster.inside(*arguments[place + ("--" in arguments) :])
+    command = cluster.inside(*arguments[place + 1 :])
     os.execvpe(command[0], command, os.environ | cluster.environ())
 
 
+def status(arguments: list[str]) -> int:
+    """What runs (0), or what died (1)."""
+    found = asyncio.run(Cluster(_directory(arguments)).command("status"))
+    for name, pid in found["running"].items():
+        print(f"{name:<20} runs, pid {pid} inside")
+    print(*found["died"], sep="\n", end="")
+    return 1 if found["died"] else 0
+
+
 def run_pytest(arguments: list[str]) -> int:
-    """pytest inside a cluster of its own, or, given KUBECONFIG, against that one."""
+    """pytest inside a cluster of its own, or, given KUBECONFIG, against that one; its exit status."""
     pytest = (sys.executable, "-m", "pytest", *arguments)
-    if os.environ.get("KUBECONFIG"):
+    if given := os.environ.get("KUBECONFIG"):
+        print(f"the cluster of KUBECONFIG={given} is used", file=sys.stderr, flush=True)
         return subprocess.run(pytest, check=False).returncode
-    with tempfile.TemporaryDirectory(prefix="ottoscaler-cluster-") as scratch:
-        cluster = Cluster.start(Path(scratch) / "c")
-        try:
-            return subprocess.run(
-                cluster.inside(*pytest), env=os.environ | cluster.environ(), check=False
-            ).returncode
-        finally:
-            cluster.stop()
+    signal.signal(signal.SIGTERM, _leave)
+    with (
+        tempfile.TemporaryDirectory(prefix="ottoscaler-cluster-") as scratch,
+        Cluster.running(Path(scratch) / "c") as cluster,
+    ):
+        inside = (*TIED, *cluster.inside(*pytest))
+        result = subprocess.run(inside, env=os.environ | cluster.environ(), check=False).returncode
+        for words in cluster.died():
+            print(words, file=sys.stderr, flush=True)
+        return result
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    """Ends by an exception, so that the cluster and its directory go too."""
+    raise SystemExit(128 + number)
 
 
 def main(arguments: list[str]) -> int:
@@ -66,21 +103,23 @@ def main(arguments: list[str]) -> int:
             case "build":
                 print(binaries.controlplane())
             case "up":
-                return up(rest)
+                up(rest)
             case "exec":
-                return execute(rest)
+                execute(rest)
             case "status":
-                print(asyncio.run(Cluster(_directory(rest)).command("status")))
+                return status(rest)
             case "down":
                 Cluster(_directory(rest)).stop()
             case "pytest":
                 return run_pytest(rest)
             case _:
-                print(__doc__, file=sys.stderr)
-                return 2
+                raise UsageError(f"no command {verb!r}\n\n{__doc__}")  # noqa: TRY301
     except (ClusterError, binaries.BuildError) as error:
         print(error, file=sys.stderr)
         return 1
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

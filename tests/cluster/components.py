@@ -22,13 +22,16 @@ class Component:
     name: str
     command: tuple[str, ...]
     environ: dict[str, str] = field(default_factory=dict)
+    grace_seconds: float = 8.0
+    """Between SIGTERM and SIGKILL."""
 
 
 def components(binary: Path, directory: Path, *, hpa_sync: str = "1s") -> dict[str, Component]:
     """All of them by name; `hpa_sync` is the HPA controller's period."""
     pki = directory / "pki"
     every = (
-        Component("etcd", (str(binary), "etcd", *_etcd(directory))),
+        # It waits 7 s for the API server's watches to end; killed, it loses nothing that it answered.
+        Component("etcd", (str(binary), "etcd", *_etcd(directory)), grace_seconds=0.5),
         Component("apiserver", (str(binary), "kube-apiserver", *_apiserver(pki))),
         Component("controller-manager", (str(binary), "kube-controller-manager", *_manager(pki, hpa_sync))),
         Component("scheduler", (str(binary), "kube-scheduler", *_scheduler(pki))),
@@ -81,6 +84,7 @@ def _apiserver(pki: Path) -> list[str]:
         "--kubelet-preferred-address-types=InternalIP",
         "--allow-privileged=true",
         "--profiling=false",
+        "--shutdown-send-retry-after=true",  # ends within 2 s, not when the last watch does
         "--event-ttl=1h",
     ]
 

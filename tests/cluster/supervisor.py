@@ -22,7 +22,7 @@ from tests.cluster.addresses import GATEWAY, NODE_IP, SERVICE_CIDR
 from tests.cluster.components import START_ORDER, Component, components
 from tests.cluster.readiness import Readiness
 
-_STOP_SECONDS = 8.0
+_TAIL_BYTES = 16_384
 _NETWORK = (
     "ip link set lo up",
     f"ip addr add {NODE_IP}/32 dev lo",
@@ -44,6 +44,7 @@ class Supervisor:
         self._components = components(binary, directory, hpa_sync=os.environ.get("HPA_SYNC", "1s"))
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._died: list[str] = []
+        self._changing = asyncio.Lock()
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -103,7 +104,7 @@ class Supervisor:
         if process is None:
             return
         process.send_signal(number)
-        end = time.monotonic() + _STOP_SECONDS
+        end = time.monotonic() + self._components[name].grace_seconds
         while process.poll() is None:
             if time.monotonic() > end:
                 process.kill()
@@ -122,12 +123,16 @@ class Supervisor:
             await asyncio.sleep(0.1)
 
     def _tail(self, name: str, lines: int = 15) -> str:
-        text = (self._logs / f"{name}.log").read_text(errors="replace")
+        with (self._logs / f"{name}.log").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = log.read().decode(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            answer = await self._obey(json.loads(await reader.readline()))
+            request = json.loads(await reader.readline())
+            async with self._changing:
+                answer = await self._obey(request)
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         finally:
@@ -135,10 +140,10 @@ class Supervisor:
 
     async def _obey(self, request: dict[str, Any]) -> dict[str, Any]:
         """`{"do": …, "component": …}`: what became of it, or `{"error": …}`."""
-        name = request.get("component", "")
-        if name and name not in self._components:
-            return {"error": f"no component {name}: there are {', '.join(START_ORDER)}"}
-        match request["do"]:
+        do, name = request["do"], request["component"]
+        if name not in self._components and do not in {"status", "shutdown"}:
+            return {"error": f"no component {name!r}: there are {', '.join(START_ORDER)}"}
+        match do:
             case "restart":
                 await self._stop(name)
                 self._start(self._components[name])
@@ -146,16 +151,18 @@ class Supervisor:
                 await self._stop(name, signal.SIGKILL)
             case "stop":
                 await self._stop(name)
-            case "start" if name not in self._running:
+            case "start" if name in self._running:
+                return {"error": f"{name} runs already"}
+            case "start":
                 self._start(self._components[name])
             case "shutdown":
                 self._stopping.set()
             case "status":
                 pids = {each: process.pid for each, process in self._running.items()}
                 return {"running": pids, "died": self._died}
-            case other:
-                return {"error": f"cannot {other} {name}"}
-        return {"done": request["do"]}
+            case _:
+                return {"error": f"no command {do!r}"}
+        return {"done": do}
 
 
 def _collect_orphans(ours: set[int]) -> None:
@@ -167,7 +174,7 @@ def _collect_orphans(ours: set[int]) -> None:
 
 
 def main() -> None:
-    """Comes up, says `READY` on standard output, ends when told."""
+    """Comes up, writes `ready.json`, ends when told."""
     directory, binary = Path(sys.argv[1]), Path(sys.argv[2])
     try:
         asyncio.run(Supervisor(directory, binary).run())

@@ -98,16 +98,17 @@ def test_kubectl_explains_the_kind(adapter: Installed, kubectl: Kubectl) -> None
 
 
 @pytest.mark.own_cluster
+@pytest.mark.parametrize("client", ["hpa", "rest"])
 @pytest.mark.parametrize("content_type", ["application/json", "application/vnd.kubernetes.protobuf"])
 def test_a_go_client_agrees_with_the_encoding(
-    content_type: str, adapter: Installed, cluster: Cluster, kubectl: Kubectl
+    client: str, content_type: str, adapter: Installed, cluster: Cluster, kubectl: Kubectl
 ) -> None:
-    """client-go's external-metrics client decodes what kubectl shows raw."""
+    """Two Go clients decode what kubectl shows raw: the HPA controller's, and one by registered types."""
     result = subprocess.run(
         [
-            *(str(cluster.binary), "external-metrics", "--kubeconfig", str(cluster.kubeconfig)),
-            *("--namespace", NAMESPACE, "--content-type", content_type, "--selector", "queue in (generator)"),
-            "queue_demand",
+            *(str(cluster.binary), "external-metrics-client", "--kubeconfig", str(cluster.kubeconfig)),
+            *("--client", client, "--content-type", content_type, "--namespace", NAMESPACE),
+            *("--selector", "queue in (generator)", "queue_demand"),
         ],
         capture_output=True,
         text=True,

@@ -12,19 +12,24 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
+	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 )
 
+const usage = `usage: controlplane COMPONENT [FLAGS…]
+components: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubectl,
+external-metrics-client`
+
 func main() {
 	if len(os.Args) < 2 {
-		fail("usage: controlplane COMPONENT [FLAGS…]")
+		fail(usage)
 	}
-	component := os.Args[1]
-	os.Args = append([]string{component}, os.Args[2:]...)
-	switch component {
+	// Each component takes its name and flags from os.Args, as if it were a program of its own.
+	os.Args = os.Args[1:]
+	switch component := os.Args[0]; component {
 	case "etcd":
 		etcdmain.Main(os.Args)
 	case "kube-apiserver":
@@ -36,15 +41,13 @@ func main() {
 	case "kube-scheduler":
 		os.Exit(cli.Run(scheduler.NewSchedulerCommand()))
 	case "kubectl":
-		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
-			fail(err.Error())
-		}
-	case "external-metrics":
+		kubectlutil.CheckErr(cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()))
+	case "external-metrics-client":
 		if err := readExternalMetrics(os.Args[1:], os.Stdout); err != nil {
 			fail(err.Error())
 		}
 	default:
-		fail("no component " + component)
+		fail("no component " + component + "\n" + usage)
 	}
 }
 
