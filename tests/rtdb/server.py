@@ -23,6 +23,8 @@ from tests.rtdb.streaming import Stream
 
 KEEP_ALIVE_SECONDS = 30.0
 _REAL_DOMAINS = (".firebaseio.com", ".firebasedatabase.app")
+_SHUTDOWN_SECONDS = 0.02
+"""An outage is not graceful; aiohttp takes 0 to mean for ever."""
 _STREAM_FAULTS_BEFORE_HEADERS = frozenset({"status", "redirect", "reset"})
 
 
@@ -105,7 +107,9 @@ class RtdbServer:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_post("/.control/faults", self._control)
         app.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.0)
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port, reuse_address=True)
         await site.start()

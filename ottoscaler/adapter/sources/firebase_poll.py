@@ -3,59 +3,83 @@
 Each measurement is one GET that an unchanged node answers with 304, by its ETag.
 """
 
+import asyncio
+
 import aiohttp
 
 from ottoscaler.adapter.reading import Reading
 from ottoscaler.adapter.sources.base import Queue, SourceError
+from ottoscaler.adapter.sources.firebase_errors import no_database, too_large
 from ottoscaler.adapter.sources.firebase_pruning import Malformed, PushParser, parse_node
+from ottoscaler.adapter.sources.firebase_queue import Voice, reading_of
 from ottoscaler.adapter.sources.firebase_rest import RestDatabase
 from ottoscaler.adapter.sources.firebase_settings import FirebaseSettings
-from ottoscaler.adapter.sources.firebase_table import JobTable, NotAQueue
+from ottoscaler.adapter.sources.firebase_table import JobTable
 from ottoscaler.runtime.clock import Clock
+
+_SPREAD = 0.1
+"""Share of an interval by which measurements are spread, so that many queues are not asked in step."""
+
+
+class PolledQueue:
+    """Measures a queue once an interval."""
+
+    def __init__(self, database: RestDatabase, queue: Queue[FirebaseSettings], voice: Voice) -> None:
+        self.queue = queue
+        self._voice = voice
+        self._node = NodePoll(database, voice.clock)
+
+    async def run(self) -> None:
+        """Until cancelled. A failure is tried again after a backoff, where that is sooner."""
+        clock, backoff = self._voice.clock, self._voice.backoff
+        while True:
+            began = clock.monotonic()
+            try:
+                self._voice.publish(await self._node.measure(self.queue))
+                backoff.reset()
+                wait = self.queue.interval
+            except SourceError as error:
+                self._voice.fail(self.queue.name, error)
+                wait = min(self.queue.interval, backoff.next())
+            wait *= self._voice.random.uniform(1 - _SPREAD, 1.0)
+            await clock.sleep(max(0.0, began + wait - clock.monotonic()))
 
 
 class NodePoll:
     """Measures one node, remembering what it was when it last changed."""
 
     def __init__(self, database: RestDatabase, clock: Clock) -> None:
+        self.table = JobTable()
+        """The node as the last successful measurement found it."""
         self._database = database
         self._clock = clock
         self._etag: str | None = None
-        self._table = JobTable()
 
     async def measure(self, queue: Queue[FirebaseSettings]) -> Reading:
-        """One measurement. Raises `SourceError`, and `TimeoutError` never.
+        """One measurement, within the queue's `timeout`. Raises `SourceError`.
 
         It is dated by its beginning: what the database said cannot be older than the request.
         """
         started, began = self._clock.time(), self._clock.monotonic()
+        try:
+            async with asyncio.timeout(queue.timeout):
+                await self._ask(queue.settings)
+        except TimeoutError:
+            raise SourceError("its database does not answer in time", code="unreachable") from None
+        return reading_of(self.table, queue, measured_at=started, took=self._clock.monotonic() - began)
+
+    async def _ask(self, settings: FirebaseSettings) -> None:
         headers = {"X-Firebase-ETag": "true", "Accept": "application/json"}
         if self._etag is not None:
             headers["If-None-Match"] = self._etag
-        timeout = aiohttp.ClientTimeout(total=queue.timeout)
-        async with self._database.get(queue.settings.keys, headers=headers, timeout=timeout) as (response, _):
+        async with self._database.get(settings.keys, headers=headers) as (response, _):
             if response.status == 304:
                 if self._etag is None:
-                    raise SourceError(
-                        "its database says that nothing has changed since never", code="invalid"
-                    )
-            else:
-                self._etag = None
-                self._table = await _read(response, queue.settings.max_event_bytes)
-                self._etag = response.headers.get("ETag")
-        return reading_of(self._table, queue, measured_at=started, took=self._clock.monotonic() - began)
-
-
-def reading_of(
-    table: JobTable, queue: Queue[FirebaseSettings], *, measured_at: float, took: float | None = None
-) -> Reading:
-    """The table as a reading. Raises `SourceError` when the node is no queue."""
-    try:
-        return table.reading(
-            queue.name, measured_at=measured_at, stalled_after=queue.stalled_after, took=took
-        )
-    except NotAQueue:
-        raise SourceError("its node holds values, and no jobs: check path", code="invalid") from None
+                    raise no_database("304 to an unconditional request")
+                return
+            self._etag = None
+            self.table = await _read(response, settings.max_event_bytes)
+            self._etag = response.headers.get("ETag")
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> JobTable:
@@ -73,18 +97,3 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> JobTable:
     table = JobTable()
     table.apply([((), root)])
     return table
-
-
-def too_large(max_bytes: int) -> SourceError:
-    """The node has more bytes than are read."""
-    return SourceError(
-        f"its node has more than {max_bytes // 1024} KiB: give the path of a light node, or raise maxEventBytes",
-        code="invalid",
-    )
-
-
-def no_database(detail: str) -> SourceError:
-    """What answered does not speak the protocol."""
-    return SourceError(
-        "its database's answer makes no sense: is there a proxy between?", detail=detail, code="invalid"
-    )

@@ -1,61 +1,59 @@
-"""One queue of a database: read for ever, in the way that it asks for, whatever fails.
+"""One queue of a database: read for ever, whatever fails.
 
 A queue fails alone: its failure is published and tried again with backoff, while the others of the same
-database go on.
+database go on. `firebase_poll` and `firebase_follow` are the two ways to read it.
 """
 
 import random
+from typing import Protocol
 
-from ottoscaler.adapter.reading import ReadFailure
+from ottoscaler.adapter.reading import ReadFailure, Reading
 from ottoscaler.adapter.sources.base import Publish, Queue, SourceError
-from ottoscaler.adapter.sources.firebase_poll import NodePoll
-from ottoscaler.adapter.sources.firebase_rest import RestDatabase
 from ottoscaler.adapter.sources.firebase_settings import FirebaseSettings
+from ottoscaler.adapter.sources.firebase_table import JobTable, NotAQueue
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.tasks import Backoff
 
-_SPREAD = 0.1
-"""Share of an interval by which measurements are spread, so that many queues are not asked in step."""
 
-
-class QueueReader:
+class QueueReader(Protocol):
     """Publishes readings and failures of `queue`, which may be replaced by one with the same settings."""
 
-    def __init__(
-        self, database: RestDatabase, queue: Queue[FirebaseSettings], publish: Publish, clock: Clock
-    ) -> None:
-        self.queue = queue
-        self._database = database
-        self._publish = publish
-        self._clock = clock
-        self._backoff = Backoff(initial=0.5, maximum=30.0)
-        self._random = random.Random()  # noqa: S311 - spreads requests, keeps no secret
+    queue: Queue[FirebaseSettings]
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._poll()
+        ...
 
-    async def _poll(self) -> None:
-        node = NodePoll(self._database, self._clock)
-        while True:
-            began = self._clock.monotonic()
-            try:
-                self._publish(await node.measure(self.queue))
-                self._backoff.reset()
-                wait = self.queue.interval
-            except SourceError as error:
-                self._fail(error)
-                wait = min(self.queue.interval, self._backoff.next())
-            wait *= self._random.uniform(1 - _SPREAD, 1.0)
-            await self._clock.sleep(max(0.0, began + wait - self._clock.monotonic()))
 
-    def _fail(self, error: SourceError) -> None:
-        self._publish(
+class Voice:
+    """What the two ways of reading share: time, chance, patience, and whom to tell."""
+
+    def __init__(self, publish: Publish, clock: Clock, backoff: Backoff) -> None:
+        self.publish = publish
+        self.clock = clock
+        self.backoff = backoff
+        self.random = random.Random()  # noqa: S311 - spreads requests, keeps no secret
+
+    def fail(self, queue: str, error: SourceError) -> None:
+        """Publishes the failure of a queue."""
+        self.publish(
             ReadFailure(
-                queue=self.queue.name,
-                at=self._clock.time(),
+                queue=queue,
+                at=self.clock.time(),
                 reason=str(error),
                 detail=error.detail,
                 code=error.code,
             )
         )
+
+
+def reading_of(
+    table: JobTable, queue: Queue[FirebaseSettings], *, measured_at: float, took: float | None = None
+) -> Reading:
+    """The table as a reading. Raises `SourceError` when the node is no queue."""
+    try:
+        return table.reading(
+            queue.name, measured_at=measured_at, stalled_after=queue.stalled_after, took=took
+        )
+    except NotAQueue:
+        raise SourceError("its node holds values, and no jobs: check path", code="invalid") from None

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 from yarl import URL
 
-from ottoscaler.adapter.reading import FailureCode
 from ottoscaler.adapter.sources.base import SourceError
+from ottoscaler.adapter.sources.firebase_errors import DatabaseRefused, refusal, unreachable
 from ottoscaler.adapter.sources.firebase_settings import Endpoint
 from ottoscaler.adapter.sources.firebase_token import AccessToken, TokenSource
 
@@ -22,14 +22,6 @@ _GOOGLE = (".firebaseio.com", ".firebasedatabase.app")
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 307, 308})
 _ERROR_BYTES = 2048
-
-
-class DatabaseRefused(SourceError):
-    """An answer that is no success; `status` is HTTP's."""
-
-    def __init__(self, status: int, reason: str, *, detail: str, code: FailureCode) -> None:
-        super().__init__(reason, detail=detail, code=code)
-        self.status = status
 
 
 class RestDatabase:
@@ -46,20 +38,28 @@ class RestDatabase:
 
     @asynccontextmanager
     async def get(
-        self, keys: tuple[str, ...], *, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
+        self,
+        keys: tuple[str, ...],
+        *,
+        headers: Mapping[str, str],
+        opened_within: float | None = None,
+        silent_for: float | None = None,
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, AccessToken]]:
         """A 200 or 304, its body unread, and the token it was got with. Raises `SourceError`.
 
-        Errors while the body is read are turned into `SourceError`s as well.
+        `opened_within` bounds everything up to the answer's headers, `silent_for` the time between two
+        pieces of it (seconds). Errors while the body is read are turned into `SourceError`s as well.
         """
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=silent_for)
         try:
-            response, token = await self._get(keys, headers, timeout)
+            async with asyncio.timeout(opened_within):
+                response, token = await self._get(keys, headers, timeout)
             try:
                 yield response, token
             finally:
                 response.close()
         except (aiohttp.ClientError, OSError) as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
 
     async def _get(
         self, keys: tuple[str, ...], headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
@@ -118,43 +118,3 @@ async def _error_text(response: aiohttp.ClientResponse) -> str:
         return str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
         return text
-
-
-def refusal(status: int, text: str) -> DatabaseRefused:
-    """What an HTTP error means to people; `text` is the database's, for the log."""
-    reason, code = _meaning(status, text)
-    return DatabaseRefused(status, reason, detail=f"HTTP {status}: {text}", code=code)
-
-
-def _meaning(status: int, text: str) -> tuple[str, FailureCode]:
-    match status:
-        case 401 if "permission denied" in text.lower():
-            return "its database's rules do not let this credential read the path", "forbidden"
-        case 401:
-            return "its database refused the credential", "unauthorized"
-        case 403:
-            return "its credential may not read the database: it needs a role such as Viewer", "forbidden"
-        case 404:
-            return "there is no such database: check databaseURL", "missing"
-        case 402 | 429:
-            return "its database limits reads for now", "limited"
-        case 413:
-            return "its node is too large to be read at once: keep a light node, see the docs", "invalid"
-        case 423:
-            return "its database is locked", "forbidden"
-        case 400 | 405 | 406 | 415 | 422:
-            return "its database did not understand the request", "invalid"
-        case _ if status >= 500:
-            return "its database is not available", "unreachable"
-    return f"its database answered {status}", "error"
-
-
-def _unreachable(error: Exception) -> SourceError:
-    detail = f"{type(error).__name__}: {error}"
-    if isinstance(error, asyncio.TimeoutError):
-        return SourceError("its database does not answer in time", detail=detail, code="unreachable")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return SourceError("its database's certificate cannot be trusted", detail=detail, code="unreachable")
-    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
-        return SourceError("its database broke the connection", detail=detail, code="unreachable")
-    return SourceError("its database cannot be reached", detail=detail, code="unreachable")

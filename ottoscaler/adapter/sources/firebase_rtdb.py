@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import aiohttp
 
 from ottoscaler.adapter.sources.base import Publish, Queue, Source, SourceContext, SourceError
-from ottoscaler.adapter.sources.firebase_queue import QueueReader
+from ottoscaler.adapter.sources.firebase_follow import FollowedQueue
+from ottoscaler.adapter.sources.firebase_poll import PolledQueue
+from ottoscaler.adapter.sources.firebase_queue import QueueReader, Voice
 from ottoscaler.adapter.sources.firebase_rest import RestDatabase
 from ottoscaler.adapter.sources.firebase_settings import Endpoint, FirebaseSettings, endpoint_of
 from ottoscaler.adapter.sources.firebase_token import GoogleToken, OwnerToken, TokenSource
-
-_READ_BUFFER_BYTES = 256 * 1024
+from ottoscaler.runtime.tasks import Backoff
 
 
 class FirebaseRtdbSource:
@@ -37,9 +38,7 @@ class FirebaseRtdbSource:
         endpoint, tokens = self._connection()
         connector = aiohttp.TCPConnector(limit=0)
         async with (
-            aiohttp.ClientSession(
-                connector=connector, read_bufsize=_READ_BUFFER_BYTES, trust_env=True
-            ) as session,
+            aiohttp.ClientSession(connector=connector, trust_env=True) as session,
             asyncio.TaskGroup() as tasks,
         ):
             database = RestDatabase(session, endpoint, tokens)
@@ -54,7 +53,7 @@ class FirebaseRtdbSource:
                     if name in readers:
                         readers[name].queue = queue
                         continue
-                    readers[name] = QueueReader(database, queue, publish, self._context.clock)
+                    readers[name] = self._reader(database, queue, publish)
                     running[name] = tasks.create_task(readers[name].run())
                 await self._changed.wait()
 
@@ -66,6 +65,13 @@ class FirebaseRtdbSource:
         if endpoint.is_emulator:
             return endpoint, OwnerToken()
         return endpoint, GoogleToken.of(self._settings.service_account_file, self._context.clock)
+
+    def _reader(
+        self, database: RestDatabase, queue: Queue[FirebaseSettings], publish: Publish
+    ) -> QueueReader:
+        voice = Voice(publish, self._context.clock, Backoff(initial=0.5, maximum=30.0))
+        reads = PolledQueue if queue.settings.mode == "poll" else FollowedQueue
+        return reads(database, queue, voice)
 
     def _continues(self, reader: QueueReader) -> bool:
         queue = self._queues.get(reader.queue.name)
