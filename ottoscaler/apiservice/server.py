@@ -121,6 +121,11 @@ class ExternalMetricsServer:
         """The port; of the first address when there are several."""
         return self.addresses[0][1]
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._channels)
+
     def begin_to_leave(self) -> None:
         """Turns `/readyz` bad, so that callers look elsewhere, and goes on answering."""
         self.leaving = True

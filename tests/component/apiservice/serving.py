@@ -179,7 +179,10 @@ class Client:
         """The next answer. Raises `asyncio.IncompleteReadError` when the server ends the connection."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *lines = head.rstrip("\r\n").split("\r\n")
-        headers = CIMultiDict(line.split(": ", 1) for line in lines)
+        headers: CIMultiDict[str] = CIMultiDict()
+        for line in lines:
+            name, _, value = line.partition(": ")
+            headers.add(name, value)
         version, status, _ = status_line.split(" ", 2)
         size = 0 if method == "HEAD" else int(headers.get("Content-Length", "0"))
         return Answer(int(status), headers, await self.reader.readexactly(size), version)
@@ -231,17 +234,22 @@ async def serving(**options: Any) -> AsyncIterator[Serving]:
     security = SecuredServer(tokens=tokens)
     security.publish(front_proxy=(FRONT,), clients=(CLUSTER,))
     roles, values = Roles(), Values()
-    settings: dict[str, Any] = {"access_log": "none", "port": 0, "tls": security.tls, "leave_seconds": 1.0} | options
+    settings: dict[str, Any] = {
+        "access_log": "none",
+        "port": 0,
+        "tls": security.tls,
+        "leave_seconds": 1.0,
+    } | options
     server = ExternalMetricsServer(
         settings.pop("provider", values),
         authenticator=settings.pop("authenticator", security.authenticator),
         authorizer=settings.pop("authorizer", roles),
         **settings,
     )
-    async with server:
-        running = Serving(server, security, roles, values, tokens)
-        try:
+    running = Serving(server, security, roles, values, tokens)
+    try:
+        async with server:
             yield running
-        finally:
-            for client in running.clients:
-                client.close()
+    finally:
+        for client in running.clients:
+            client.close()
