@@ -1,0 +1,97 @@
+"""Many transactions in one go over one connection.
+
+All are written before the first answer is read, so a thousand streams cost one round trip. Each is a
+MULTI/EXEC of its own: its replies are of one moment, and an error in one leaves the others alone. Replies
+are read strictly in order; whatever is not an answer to what was asked ends the connection, because after
+that no number on it could be trusted.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio.connection import Connection
+from redis.exceptions import RedisError, ResponseError
+
+from ottoscaler.adapter.sources.redis.problems import Problem, ServerProblem, is_about_server, of_server
+from ottoscaler.adapter.sources.redis.survey import Command
+
+Replies = list[Any] | RedisError
+"""What the commands of a transaction got, an error in the place of a single one's reply; or the error for
+which the server did not run it at all."""
+
+_BREATH = 8
+"""Transactions after which other tasks get their turn: some 100 µs of parsing."""
+
+
+async def exchange(
+    connection: Connection, transactions: Sequence[Sequence[Command]], *, asking: bool = False
+) -> AsyncIterator[Replies]:
+    """The replies to each transaction, in order. `asking` is said before each: a Cluster's slot is moving.
+
+    Raises `ServerProblem` when the connection breaks or the server as a whole refuses; what was yielded
+    before stays true.
+    """
+    commands: list[Command] = []
+    for transaction in transactions:
+        if asking:
+            commands.append(("ASKING",))
+        commands += [("MULTI",), *transaction, ("EXEC",)]
+    try:
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        for number, transaction in enumerate(transactions):
+            if number % _BREATH == 0:
+                await asyncio.sleep(0)
+            if asking:
+                await _ok(connection)
+            yield await _transaction(connection, len(transaction))
+    except (RedisError, OSError, TimeoutError) as error:
+        raise ServerProblem(of_server(error)) from error
+
+
+async def _transaction(connection: Connection, commands: int) -> Replies:
+    refused = await _refusal(connection)
+    if refused is not None and not is_about_server(refused):
+        await _skip(connection, commands + 1)  # without MULTI each command ran by itself, and EXEC failed
+        return refused
+    refusals = [refused] if refused is not None else []
+    refusals += [error for _ in range(commands) if (error := await _refusal(connection)) is not None]
+    try:
+        replies = await connection.read_response(disable_decoding=True)
+    except ResponseError as error:
+        refusals.append(error)  # EXECABORT, which only says that there was an error before
+        replies = None
+    if refusals:
+        if is_about_server(refusals[0]):
+            raise refusals[0]
+        return refusals[0]
+    if not isinstance(replies, list) or len(replies) != commands:
+        raise ServerProblem(out_of_step("not as many replies as commands"))
+    return replies
+
+
+async def _skip(connection: Connection, replies: int) -> None:
+    for _ in range(replies):
+        with suppress(ResponseError):
+            await connection.read_response(disable_decoding=True)
+
+
+async def _refusal(connection: Connection) -> ResponseError | None:
+    """The error for which a command was not even queued."""
+    try:
+        await _ok(connection)
+    except ResponseError as error:
+        return error
+    return None
+
+
+async def _ok(connection: Connection) -> None:
+    reply = await connection.read_response(disable_decoding=True)
+    if not isinstance(reply, bytes) or reply not in {b"OK", b"QUEUED"}:
+        raise ServerProblem(out_of_step("a reply where an acknowledgement belongs"))
+
+
+def out_of_step(detail: str) -> Problem:
+    """Answers that do not fit the questions: the connection must go."""
+    return Problem("invalid", "what answers is no Redis, or garbles its answers", detail)

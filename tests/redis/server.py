@@ -1,0 +1,109 @@
+"""One `redis-server` process of a test's own, on a free loopback port."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+
+_DEADLINE = 15.0
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on; below the range of a Cluster's bus, which adds 10000."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        candidate = 20000 + port % 20000
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", candidate))
+            return candidate
+
+
+class RedisServer:
+    """A server without persistence unless asked for. `with RedisServer() as server:` starts and ends it.
+
+    `arguments` are as on the command line: `("--requirepass", "x")`. With `sentinel` it is one.
+    """
+
+    def __init__(
+        self, *arguments: str, port: int | None = None, tls: bool = False, sentinel: str | None = None
+    ) -> None:
+        self.port = free_port() if port is None else port
+        self.directory = Path(tempfile.mkdtemp(prefix="redis-"))
+        self._arguments = arguments
+        self._tls = tls
+        self._sentinel = sentinel
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{'rediss' if self._tls else 'redis'}://127.0.0.1:{self.port}/0"
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Starts the process and waits until it accepts connections."""
+        listen = ("--port", "0", "--tls-port", str(self.port)) if self._tls else ("--port", str(self.port))
+        command = ["redis-server"]
+        if self._sentinel is not None:
+            config = self.directory / "sentinel.conf"
+            if not config.exists():
+                config.write_text(
+                    f"port {self.port}\ndir {self.directory}\nbind 127.0.0.1\n{self._sentinel}\n"
+                )
+            command += [str(config), "--sentinel"]
+        else:
+            command += [*listen, "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", ""]
+            command += ["--appendonly", "no", "--enable-debug-command", "yes", *self._arguments]
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + _DEADLINE
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5):
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"redis-server did not start:\n{self.log}")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Kills the process, as a machine that loses power does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def client(self, **options: object) -> "redis.Redis":
+        """A client of the library, which answers in bytes."""
+        made: redis.Redis = redis.Redis(port=self.port, protocol=2, **options)  # type: ignore[arg-type]
+        return made
+
+    @contextlib.contextmanager
+    def commands(self, **options: object) -> "Iterator[redis.Redis]":
+        """A client that is closed at the end."""
+        client = self.client(**options)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
