@@ -19,7 +19,6 @@ from ottoscaler.adapter.readings import Readings
 from ottoscaler.adapter.status import status_json, status_page, waiting_jobs
 from ottoscaler.adapter.telemetry import ReloadStatus
 from ottoscaler.runtime.clock import Clock
-from ottoscaler.runtime.config import split_address
 
 _SHUTDOWN = 1.0
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
@@ -30,7 +29,8 @@ class HttpServer:
 
     def __init__(
         self,
-        address: str,
+        host: str,
+        port: int,
         *,
         readings: Readings,
         reload: ReloadStatus,
@@ -38,8 +38,9 @@ class HttpServer:
         not_ready: Callable[[], str | None],
         clock: Clock,
     ) -> None:
-        """`not_ready` says why the API cannot answer, or None when it can. Raises `ValueError`."""
-        self._host, self._port = split_address(address)
+        """`host` may be empty (all interfaces); `not_ready` says why the API cannot answer, or None."""
+        self._host = host
+        self._port = port
         self._readings = readings
         self._reload = reload
         self._registry = registry

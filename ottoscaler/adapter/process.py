@@ -25,20 +25,33 @@ from ottoscaler.adapter.reload import Reloader
 from ottoscaler.adapter.sources.base import SourceContext
 from ottoscaler.adapter.supervisor import Supervisor
 from ottoscaler.adapter.telemetry import AdapterCollector, QueueCollector, ReloadStatus
+from ottoscaler.apiservice.standalone import LOOPBACK
 from ottoscaler.runtime.clock import SYSTEM_CLOCK
+from ottoscaler.runtime.config import split_address
 from ottoscaler.runtime.log import configure_logging, get_logger
 
 log = get_logger("adapter")
 
 _NOTICE = 1.0
 """Seconds from being unready to closing the door: callers need them to look elsewhere."""
+_WARM_UP = 3.0
+"""Seconds after the start in which a first look at every queue is waited for, whatever it shows."""
 
 
 async def run(options: Options) -> None:
     """Serves until SIGTERM or SIGINT. Raises `ConfigError` or `StartError`."""
     config = load(options.config, os.environ)
     configure_logging(level=config.root.log.level, format=config.root.log.format)
-    await _Adapter(config, options).run()
+    try:
+        await _Adapter(config, options).run()
+    except ExceptionGroup as group:  # task groups wrap whatever leaves them
+        matched, _ = group.split(StartError)
+        raise group if matched is None else _first(matched) from None
+
+
+def _first(group: ExceptionGroup[StartError]) -> StartError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, ExceptionGroup) else inner
 
 
 class _Adapter:
@@ -48,6 +61,7 @@ class _Adapter:
         self._config = config
         self._options = options
         clock = self._clock = SYSTEM_CLOCK
+        self._started = clock.monotonic()
         self._stop = asyncio.Event()
         self._readings = Readings(clock)
         self._metrics = QueueMetrics(self._readings, clock)
@@ -66,7 +80,13 @@ class _Adapter:
             await stack.enter_async_context(self._supervisor)
             self._apply(self._config)
             api = await stack.enter_async_context(
-                serve_api(self._config.root.api, self._metrics, self._options, self._registry)
+                serve_api(
+                    self._config.root.api,
+                    self._metrics,
+                    self._options,
+                    self._registry,
+                    warming=self._warming,
+                )
             )
             http = await self._start_http(stack, api)
             await self._start_reloading(stack)
@@ -84,14 +104,24 @@ class _Adapter:
             await asyncio.sleep(0 if self._options.standalone else _NOTICE)
         log.info("stopped")
 
+    def _warming(self) -> str | None:
+        """Right after the start a ready pod would answer 503 for queues that it is about to read."""
+        if self._clock.monotonic() > self._started + _WARM_UP:
+            return None
+        unread = sum(state.reading is None and state.failure is None for state in self._readings)
+        return f"waiting for the first look at {unread} queues" if unread else None
+
     def _apply(self, config: Config) -> None:
         self._supervisor.apply(config)
         self._metrics.set_derived(config.root.metrics)
 
     async def _start_http(self, stack: AsyncExitStack, api: Api) -> HttpServer:
-        address = self._config.root.http.address
+        host, port = split_address(self._config.root.http.address)
+        if self._options.standalone and host not in LOOPBACK:
+            host = LOOPBACK[1]
         http = HttpServer(
-            address,
+            host,
+            port,
             readings=self._readings,
             reload=self._reload,
             registry=self._registry,
@@ -101,7 +131,9 @@ class _Adapter:
         try:
             return await stack.enter_async_context(http)
         except OSError as error:
-            raise StartError(f"http.address {address} cannot be served: {error.strerror or error}") from error
+            raise StartError(
+                f"http.address {host}:{port} cannot be served: {error.strerror or error}"
+            ) from error
 
     async def _start_reloading(self, stack: AsyncExitStack) -> None:
         if self._options.config is None:

@@ -43,7 +43,8 @@ class Pages:
         registry.register(QueueCollector(self.readings, self.clock))
         registry.register(AdapterCollector(self.reload, lambda: self.restarts))
         http = HttpServer(
-            "127.0.0.1:0",
+            "127.0.0.1",
+            0,
             readings=self.readings,
             reload=self.reload,
             registry=registry,
