@@ -84,7 +84,7 @@ class Follower:
 
 
 @settings(max_examples=400, deadline=None)
-@given(NODES, st.lists(st.one_of(PUTS, PATCHES), max_size=12), st.data())
+@given(NODES, st.lists(st.one_of(PUTS, PATCHES), max_size=30), st.data())
 def test_any_writes_at_any_depth(node: Any, writes: list[Any], data: st.DataObject) -> None:
     database = Database()
     database.put(QUEUE, node, now_ms=0)

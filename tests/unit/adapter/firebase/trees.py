@@ -4,7 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-KEYS = st.sampled_from(["a", "b", "0", "1", "2", "uuid-1", "ключ", "x y"])
+KEYS = st.sampled_from(["a", "b", "a", "b", "0", "1", "ключ"])
+"""Few, so that writes meet."""
 FIELDS = st.sampled_from(
     ["status", "assignedPodId", "lastHeartbeat", "createdAt", "inputs", "waitingJobCount", "0", "1"]
 )
@@ -27,7 +28,15 @@ def _historic(name: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[An
     return st.one_of(values, values, nested, DEEP)
 
 
-JOBS: st.SearchStrategy[Any] = st.fixed_dictionaries(
+_HELD = st.fixed_dictionaries(
+    {
+        "status": st.just("processing"),
+        "assignedPodId": st.sampled_from(["pod-1", "pod-2"]),
+        "lastHeartbeat": st.integers(1_790_000_000, 1_790_000_400),
+        "createdAt": st.just(1_790_000_000_000),
+    }
+)
+_ANY_JOB = st.fixed_dictionaries(
     {},
     optional={
         "status": _historic("status", STATUSES),
@@ -38,6 +47,7 @@ JOBS: st.SearchStrategy[Any] = st.fixed_dictionaries(
         "waitingJobCount": st.integers(0, 9),
     },
 )
+JOBS: st.SearchStrategy[Any] = st.one_of(_ANY_JOB, _HELD)
 NODES = st.one_of(st.dictionaries(KEYS, st.one_of(JOBS, JOBS, JOBS, STRAYS), max_size=5), STRAYS)
 
 Put = tuple[tuple[str, ...], Any]
@@ -55,6 +65,8 @@ def _puts() -> st.SearchStrategy[Put]:
             lambda pair: st.tuples(st.tuples(KEYS, st.just(pair[0]), st.just(pair[0])), st.just(pair[1]))
         ),
         st.tuples(st.tuples(KEYS, FIELDS, FIELDS, FIELDS), DEEP),
+        st.tuples(st.tuples(KEYS, st.just("status")), STATUSES),
+        st.tuples(st.tuples(KEYS, st.just("assignedPodId")), PODS),
     )
 
 
