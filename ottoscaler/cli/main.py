@@ -15,6 +15,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     module = _PROCESSES.get(arguments[0]) if arguments else None
     if module is not None:
+        # structlog imports rich wherever it is installed: 5 MiB for tracebacks in colour that no pod shows
+        sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
         sys.exit(import_module(module).main(arguments[1:]))
     from ottoscaler.cli.commands import app
 
