@@ -91,12 +91,13 @@ class PodSet:
         pod.update(version)
 
     async def _live(self, pod: Pod) -> None:
-        """One pod's failure is not the others'."""
+        """One pod's failure is not the others'; what it left behind is ended."""
         try:
             await pod.run()
         except* RuntimeFailure:
             log.warning("the container runtime is gone", pod=pod.object.key)
         except* Exception:
             log.exception("pod failed", pod=pod.object.key)
+            await self._context.runtime.forget_pod(pod.object.uid)
         finally:
             del self._pods[pod.object.uid]

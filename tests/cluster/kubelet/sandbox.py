@@ -91,6 +91,8 @@ def options(
         mounts.bind(
             source, _real(mount["mountPath"]), read_only=bool(mount.get("readOnly")) or volume.read_only
         )
+    workdir = container.get("workingDir") or image.workdir
+    mounts.directory(workdir)
     if identity.read_only_root:
         mounts.options += ["--remount-ro", "/"]
     environment = [word for item in variables.items() for word in ("--setenv", *item)]
@@ -103,7 +105,7 @@ def options(
         *capabilities,
         *mounts.options,
         *environment,
-        *("--chdir", container.get("workingDir") or image.workdir),
+        *("--chdir", workdir),
     ]
 
 

@@ -29,6 +29,7 @@ class LogFile:
         self._second = -1
         self._second_text = ""
         self._tail = b""
+        self._rotations = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._open()
 
@@ -80,16 +81,13 @@ class LogFile:
         batch: list[bytes] = []
         size = self._size
         for entry in entries:
-            if batch and size + len(entry) > self._max_bytes:
+            if size and size + len(entry) > self._max_bytes:
                 self._flush(batch)
                 self._rotate()
                 batch, size = [], 0
             batch.append(entry)
             size += len(entry)
-        if batch:
-            self._flush(batch)
-        if self._size >= self._max_bytes:
-            self._rotate()
+        self._flush(batch)
 
     def _flush(self, batch: list[bytes]) -> None:
         data = memoryview(b"".join(batch))
@@ -99,7 +97,8 @@ class LogFile:
 
     def _rotate(self) -> None:
         self._file.close()
-        suffix = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(self._second))}.{self._stamp % 10**9:09d}"
+        self._rotations += 1
+        suffix = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(self._second))}.{self._rotations:06d}"
         self._path.rename(self._path.with_name(f"{self._path.name}.{suffix}"))
         self._open()
         for old in rotated(self._path)[: -(self._max_files - 1) or None]:
