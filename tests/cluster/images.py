@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ottoscaler
 from tests.cluster.binaries import cache_directory
 
 ROOT = Path(__file__).parents[2]
-PROJECT_IMAGE = "ottoscaler:test"
+PROJECT_IMAGE = f"ottoscaler:{ottoscaler.__version__}"
+"""As the chart names it when it is not told otherwise."""
 _SYSTEM = ("/usr", "/etc/ssl", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf")
 _LINKS = {"/bin": "usr/bin", "/lib": "usr/lib", "/lib64": "usr/lib64", "/sbin": "usr/sbin"}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
