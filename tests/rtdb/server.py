@@ -4,6 +4,7 @@ It can be taken away and brought back on the same port with its data, as a real 
 """
 
 import time
+from collections import Counter
 from pathlib import Path as FilePath
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -55,6 +56,8 @@ class RtdbServer:
         self.faults = Faults()
         self.tokens = tokens or Tokens()
         self.log: list[Asked] = []
+        self.answered: Counter[int] = Counter()
+        """How often each status was answered."""
         self.streams: set[Stream] = set()
         self.bytes_sent = 0
         """Bytes of event-stream frames sent, by streams that have ended too."""
@@ -122,6 +125,11 @@ class RtdbServer:
             self._runner = None
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        response = await self._answer(request)
+        self.answered[response.status] += 1
+        return response
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = path_of(request)
         if path is None:
             return error(404, "append .json to your request URI to use the REST API")
