@@ -23,6 +23,10 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     gid: int | None = None
     workdir: str = "/"
 
+    def binds(self) -> list[tuple[str, str]]:
+        """Each path here with its place in the container."""
+        return [(entry, entry) if isinstance(entry, str) else entry for entry in self.ro]
+
 
 class Images:
     """Looks up images by the names that pods use."""

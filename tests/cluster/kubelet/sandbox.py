@@ -75,11 +75,12 @@ def options(
     for link, target in image.symlinks.items():
         mounts.options += ["--symlink", target, link]
     mounts.options += ["--proc", "/proc", "--dev", "/dev"]
-    for path, mode in (("/run", "0755"), ("/var", "0755"), ("/root", "0700"), ("/tmp", "1777")):
+    # a machine whose Python lives under /root must show it to containers that are not root
+    home = "0755" if any(target.startswith("/root/") for _, target in image.binds()) else "0700"
+    for path, mode in (("/run", "0755"), ("/var", "0755"), ("/root", home), ("/tmp", "1777")):
         mounts.directory(path, mode=mode)
     mounts.options += ["--symlink", "/run", "/var/run"]
-    for entry in image.ro:
-        origin, target = (entry, entry) if isinstance(entry, str) else entry
+    for origin, target in image.binds():
         mounts.bind(Path(origin), target, read_only=True)
     for name in ("resolv.conf", "hosts", "hostname"):
         mounts.bind(etc / name, f"/etc/{name}", read_only=True)
