@@ -8,17 +8,21 @@ needs the components' processes or keys (marked `own_cluster`) is then left out,
 import asyncio
 import os
 import secrets
-import subprocess
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from ottoscaler.runtime.kube import KubeClient, KubeError
+from tests.cluster import diagnosis
+from tests.cluster.kubectl import Kubectl as Kubectl
+from tests.cluster.kubectl import own_cluster, runner
 from tests.cluster.launcher import Cluster
 from tests.waiting import until
 
-Kubectl = Callable[..., str]
+_LEFT_OUT = pytest.StashKey[int]()
+_namespaces: list[str] = []
+"""Those that exist now, for the report of a test that fails."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,17 +31,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what another cluster cannot do, as deselected, not as skipped."""
-    if "OTTOSCALER_CLUSTER" in os.environ:
+    if own_cluster() is not None:
         return
     kept = [item for item in items if item.get_closest_marker("own_cluster") is None]
     left = [item for item in items if item.get_closest_marker("own_cluster") is not None]
     if left:
         config.hook.pytest_deselected(items=left)
+        config.stash[_LEFT_OUT] = len(left)
         items[:] = kept
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many tests a real control plane took part in."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How many tests a real control plane took part in, and how many this one could not take part in."""
+    if left := config.stash.get(_LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"{left} tests were left out: they need the processes or keys of a cluster made here"
+            " (unset KUBECONFIG)"
+        )
     ran = [
         report
         for outcome in ("passed", "failed")
@@ -59,23 +69,26 @@ def kubeconfig() -> Path:
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """The cluster made here: its files, and commands to its components. For `own_cluster` tests."""
-    return Cluster(Path(os.environ["OTTOSCALER_CLUSTER"]))
+    found = own_cluster()
+    assert found is not None, "a test that uses `cluster` is marked `own_cluster`"
+    return found
 
 
 @pytest.fixture(autouse=True)
 def components_live() -> Iterator[None]:
-    """A component that died by itself fails the test in which it died."""
+    """A component that dies by itself fails the test in which it dies."""
+    here = own_cluster()
+    before = len(here.died()) if here else 0
     yield
-    if "OTTOSCALER_CLUSTER" in os.environ:
-        here = Cluster(Path(os.environ["OTTOSCALER_CLUSTER"]))
-        status = asyncio.run(here.command("status"))
-        assert not status["died"], "\n".join(status["died"])
+    died = here.died()[before:] if here else []
+    assert not died, "\n".join(died)
 
 
 async def create_namespace(kubeconfig: Path, name: str) -> None:
     """Returns when pods can be created in it."""
     async with await KubeClient.connect(kubeconfig) as kube:
         await kube.create("/api/v1/namespaces", {"metadata": {"name": name}})
+        _namespaces.append(name)
 
         async def usable() -> bool:
             try:
@@ -92,65 +105,43 @@ async def create_namespace(kubeconfig: Path, name: str) -> None:
 
 async def delete_namespace(kubeconfig: Path, name: str) -> None:
     """Asks for it; the namespace controller goes on by itself."""
+    _namespaces.remove(name)
     async with await KubeClient.connect(kubeconfig) as kube:
         await kube.delete(f"/api/v1/namespaces/{name}")
 
 
-def _namespace(
-    kubeconfig: Path, request: pytest.FixtureRequest, kubectl: Kubectl
-) -> Generator[str, None, None]:
+def _namespace(kubeconfig: Path) -> Iterator[str]:
     name = f"test-{secrets.token_hex(4)}"
     asyncio.run(create_namespace(kubeconfig, name))
     yield name
-    report = getattr(request.node, "report", None)
-    if report is not None and report.failed:
-        for what in ("pods,deployments,hpa,apiservices", "events"):
-            print(kubectl("get", what, "--namespace", name, "-o", "wide", check=False))
-        for pod in kubectl("get", "pods", "--namespace", name, "-o", "name", check=False).split():
-            print(f"── {pod}")
-            print(kubectl("logs", pod, "--namespace", name, "--all-containers", "--tail=40", check=False))
     asyncio.run(delete_namespace(kubeconfig, name))
+
+
+@pytest.fixture
+def namespace(kubeconfig: Path) -> Iterator[str]:
+    """The name of a namespace that goes with the test."""
+    yield from _namespace(kubeconfig)
+
+
+@pytest.fixture
+def other_namespace(kubeconfig: Path) -> Iterator[str]:
+    """A second one."""
+    yield from _namespace(kubeconfig)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failing test shows what its namespaces held and what the components said last."""
     report = yield
-    if report.when == "call":
-        item.report = report  # type: ignore[attr-defined]
+    if report.failed and report.when != "teardown" and "KUBECONFIG" in os.environ:
+        shown = diagnosis.of_namespaces(runner(Path(os.environ["KUBECONFIG"])), _namespaces)
+        report.sections.append(("the cluster", shown))
+        if (here := own_cluster()) is not None:
+            report.sections.append(("the components", diagnosis.of_components(here.logs)))
     return report
-
-
-@pytest.fixture
-def namespace(kubeconfig: Path, request: pytest.FixtureRequest, kubectl: Kubectl) -> Iterator[str]:
-    """The name of a namespace that goes with the test; a failing test shows what was in it."""
-    yield from _namespace(kubeconfig, request, kubectl)
-
-
-@pytest.fixture
-def other_namespace(kubeconfig: Path, request: pytest.FixtureRequest, kubectl: Kubectl) -> Iterator[str]:
-    """A second one."""
-    yield from _namespace(kubeconfig, request, kubectl)
 
 
 @pytest.fixture(scope="session")
 def kubectl(kubeconfig: Path) -> Kubectl:
     """Runs kubectl: its output; with `check` (the default) a failure is the test's."""
-    if directory := os.environ.get("OTTOSCALER_CLUSTER"):
-        command = [str(Cluster(Path(directory)).binary), "kubectl"]
-    else:
-        command = ["kubectl"]
-
-    def run(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
-        result = subprocess.run(
-            [*command, f"--kubeconfig={kubeconfig}", *arguments],
-            input=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert not check or result.returncode == 0, f"kubectl {' '.join(arguments)}:\n{result.stdout}"
-        return result.stdout
-
-    return run
+    return runner(kubeconfig)

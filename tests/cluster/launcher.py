@@ -182,6 +182,8 @@ class Cluster:
             if time.monotonic() > end:
                 os.kill(launcher, signal.SIGKILL)
             time.sleep(0.05)
+        if self._process is not None:
+            self._process.wait()
 
 
 def _started(pid: int) -> int | None:

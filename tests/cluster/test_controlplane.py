@@ -8,8 +8,11 @@ import pytest
 from ottoscaler.runtime.kube import KubeClient, KubeError, WatchEvent
 from tests.cluster.binaries import kubernetes_version
 from tests.cluster.conftest import Kubectl
+from tests.cluster.helm import release
 from tests.cluster.launcher import Cluster
 from tests.waiting import until
+
+TINY = Path(__file__).parent / "charts" / "tiny"
 
 
 @pytest.mark.own_cluster
@@ -77,6 +80,69 @@ async def test_one_component_restarts_while_the_rest_goes_on(
 
     await until(works, what="the API answers again", every=0.3)
     kubectl("--namespace", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
+
+
+async def test_a_pod_is_its_service_account(namespace: str, kubectl: Kubectl) -> None:
+    program = """
+import json, ssl, urllib.request
+account = "/var/run/secrets/kubernetes.io/serviceaccount/"
+review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+request = urllib.request.Request(
+    "https://kubernetes.default/apis/authentication.k8s.io/v1/selfsubjectreviews",
+    data=json.dumps(review).encode(),
+    headers={"Content-Type": "application/json", "Authorization": "Bearer " + open(account + "token").read()},
+)
+tls = ssl.create_default_context(cafile=account + "ca.crt")
+print(json.load(urllib.request.urlopen(request, context=tls, timeout=10))["status"]["userInfo"]["username"])
+"""
+    kubectl(
+        *("--namespace", namespace, "run", "asker", "--image=python", "--restart=Never"),
+        *("--", "-c", program),
+    )
+    kubectl(
+        *("--namespace", namespace, "wait", "pod/asker", "--timeout=30s"),
+        "--for=jsonpath={.status.phase}=Succeeded",
+    )
+    said = kubectl("--namespace", namespace, "logs", "asker").strip()
+    assert said == f"system:serviceaccount:{namespace}:default"
+
+
+async def test_helm_installs_a_chart_and_waits_for_its_pods(
+    namespace: str, kubeconfig: Path, kubectl: Kubectl
+) -> None:
+    async with release(kubeconfig, namespace, "tiny", TINY, {"message": "from a chart"}) as helm:
+        assert (await asyncio.to_thread(helm.status, "tiny"))["status"] == "deployed"
+        ready = ("get", "deployment", "tiny", "-o", "jsonpath={.status.readyReplicas}")
+        assert kubectl("--namespace", namespace, *ready) == "1"
+        assert "from a chart" in kubectl("--namespace", namespace, "logs", "deployment/tiny")
+    assert "not found" in kubectl("--namespace", namespace, "get", "deployment", "tiny", check=False)
+
+
+async def test_the_hpa_controller_works_and_says_what_it_cannot_read(
+    namespace: str, kubeconfig: Path, kubectl: Kubectl
+) -> None:
+    kubectl(
+        *("--namespace", namespace, "create", "deployment", "web", "--image=busybox"),
+        *("--", "sleep", "1000"),
+    )
+    metric = {
+        "metric": {"name": "nobody-serves-this"},
+        "target": {"type": "AverageValue", "averageValue": "1"},
+    }
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    spec = {"scaleTargetRef": target, "maxReplicas": 3, "metrics": [{"type": "External", "external": metric}]}
+    path = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
+    async with await KubeClient.connect(kubeconfig) as kube:
+        await kube.create(path, {"metadata": {"name": "web"}, "spec": spec})
+
+        async def reasons() -> bool:
+            status = (await kube.get(f"{path}/web")).get("status", {})
+            said = {each["type"]: each["reason"] for each in status.get("conditions") or ()}
+            return said.get("AbleToScale") == "SucceededGetScale" and (
+                said.get("ScalingActive") == "FailedGetExternalMetric"
+            )
+
+        await until(reasons, what="the HPA says that nobody serves the metric")
 
 
 async def test_a_watch_sees_changes_of_any_size(namespace: str, kubeconfig: Path) -> None:

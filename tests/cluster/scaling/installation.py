@@ -1,6 +1,5 @@
 """The adapter, installed by its chart with the Helm SDK, as a platform engineer would."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import helm_python
 import pytest
 
 from ottoscaler.runtime.kube import KubeClient, KubeError
+from tests.cluster.helm import release
 from tests.waiting import until
 
 CHART = Path(__file__).parents[3] / "charts" / "ottoscaler"
@@ -35,19 +35,11 @@ async def installed(
     kube: KubeClient, kubeconfig: Path, namespace: str, chart_values: dict[str, Any]
 ) -> AsyncIterator[helm_python.Config]:
     """Installs the chart, waits until the APIService is available, uninstalls afterwards."""
-    with helm_python.Config(
-        kubeconfig_path=kubeconfig, namespace=namespace, qps=200, burst_limit=400
-    ) as config:
-        await asyncio.to_thread(
-            config.install, CHART, RELEASE, chart_values, namespace=namespace, wait="watcher", timeout=60
-        )
-        try:
-            await until(lambda: available(kube), what="the APIService is available")
-            yield config
-        finally:
-            await asyncio.to_thread(config.uninstall, RELEASE, timeout=60)
-            with pytest.raises(KubeError, match="not found"):
-                await kube.get(API_SERVICE)
+    async with release(kubeconfig, namespace, RELEASE, CHART, chart_values) as config:
+        await until(lambda: available(kube), what="the APIService is available")
+        yield config
+    with pytest.raises(KubeError, match="not found"):
+        await kube.get(API_SERVICE)
 
 
 async def available(kube: KubeClient) -> bool:
