@@ -131,9 +131,8 @@ class _Adapter:
         try:
             return await stack.enter_async_context(http)
         except OSError as error:
-            raise StartError(
-                f"http.address {host}:{port} cannot be served: {error.strerror or error}"
-            ) from error
+            why = os.strerror(error.errno or 0)
+            raise StartError(f"http.address {host}:{port} cannot be served: {why}") from error
 
     async def _start_reloading(self, stack: AsyncExitStack) -> None:
         if self._options.config is None:

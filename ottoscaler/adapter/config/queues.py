@@ -55,10 +55,12 @@ def _decode_queue(
     node: Node, path: str, problems: list[Problem], backends: dict[str, Backend[Any]]
 ) -> QueueConfig | None:
     found = _backend_keys(node, path, problems, backends)
-    handled = {*found, *registry.built_in()}
-    options = decode_struct(node, QueueOptions, path, problems, handled=handled)
     if not isinstance(node.value, dict):
+        decode_struct(node, QueueOptions, path, problems)  # says what it is instead
         return None
+    all_known = node.value.keys() <= _OPTION_KEYS.union(found)
+    handled = found if all_known else registry.blocks()  # which is for the hint at what was meant
+    options = decode_struct(node, QueueOptions, path, problems, handled=handled)
     block = _decode_block(node, found, path, problems, backends)
     if options is INVALID or block is None:
         return None
@@ -70,7 +72,7 @@ def _decode_queue(
                 f"maxAge {format_duration(options.max_age)} must be longer than the interval, "
                 f"{format_duration(default)} by default for {block.name}"
             )
-            problems.append(Problem(node.keys["maxAge"], path, problem))
+            problems.append(Problem(node.keys.get("maxAge", node.place), path, problem))
             return None
         interval = default
     return QueueConfig(

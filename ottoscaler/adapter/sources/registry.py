@@ -2,7 +2,7 @@
 
 Names are known without importing anything, since importing a backend the configuration does not use
 would cost start-up time and memory. Backends of other packages join by an entry point of the group
-`ottoscaler.backends` whose name is the block and whose object is the `Backend`.
+`ottoscaler.backends` whose name is the block and whose object is the `Backend` or its class.
 """
 
 from functools import cache
@@ -30,11 +30,6 @@ def blocks() -> tuple[str, ...]:
     return tuple(sorted(_BUILT_IN.keys() | _installed().keys()))
 
 
-def built_in() -> tuple[str, ...]:
-    """The names of the blocks that come with this package, sorted."""
-    return tuple(sorted(_BUILT_IN))
-
-
 def load(block: str) -> Backend[Any] | None:
     """The backend of `block`, imported now; None when nobody provides one. Raises `BackendError`."""
     if block in _BUILT_IN:
@@ -53,15 +48,17 @@ def _installed() -> dict[str, Any]:
 
 
 def _load_installed(block: str, entry: Any) -> Backend[Any]:
+    who = f"the backend {block!r} of {entry.value}"
     try:
-        backend: Backend[Any] = entry.load()
-    except Exception as error:
-        raise BackendError(
-            f"the backend {block!r} of {entry.value} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        loaded: Any = entry.load()
+        backend: Backend[Any] = loaded() if isinstance(loaded, type) else loaded
+    except Exception as error:  # somebody else's code, of which anything can be expected
+        raise BackendError(f"{who} cannot be loaded: {type(error).__name__}: {error}") from error
     missing = [
         name for name in ("block", "settings", "kind", "connection", "source") if not hasattr(backend, name)
     ]
     if missing:
-        raise BackendError(f"the backend {block!r} of {entry.value} lacks {', '.join(missing)}")
+        raise BackendError(f"{who} lacks {', '.join(missing)}")
+    if backend.block != block:
+        raise BackendError(f"{who} calls itself {backend.block!r}")
     return backend

@@ -1,0 +1,124 @@
+"""What people type, and what they get: tables or JSON, one line and a status for every failure."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+import ottoscaler
+from ottoscaler.adapter.sources import registry
+from ottoscaler.cli.commands import app
+
+
+@pytest.fixture(autouse=True)
+def _fake_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_BUILT_IN", {"fake": "tests.unit.adapter.fake_backend:BACKEND"})
+    for name in ("NAMESPACE", "DEPLOYMENT_NAME", "MIN_REPLICAS", "MAX_REPLICAS", "TARGET_JOBS_PER_POD"):
+        monkeypatch.delenv(f"AUTO_SCALE_{name}", raising=False)
+
+
+def ottoscaler_(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_version_is_told() -> None:
+    assert ottoscaler_("--version").stdout == f"ottoscaler {ottoscaler.__version__}\n"
+
+
+def test_help_names_every_command() -> None:
+    text = ottoscaler_("--help").stdout
+    for command in ("adapter", "apiservice", "config", "hpa", "metrics", "record"):
+        assert f" {command} " in text
+
+
+def test_a_good_configuration_is_shown_for_people_and_for_programs(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("queues: [{name: jobs, fake: {}, maxAge: 1m, namespaces: [red, blue]}]")
+    shown = ottoscaler_("config", "check", path)
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[1].split() == ["jobs", "fake-queue", "1m0s", "red,", "blue"]
+    (queue,) = json.loads(ottoscaler_("config", "check", path, "-o", "json").stdout)["queues"]
+    assert queue == {
+        "queue": "jobs",
+        "kind": "fake-queue",
+        "interval": 5.0,
+        "maxAge": 60.0,
+        "namespaces": ["red", "blue"],
+    }
+
+
+def test_a_bad_configuration_is_all_its_problems_and_status_2(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("queues: [{name: jobs, fake: {strem: x}}]\nlogs: {}")
+    shown = ottoscaler_("config", "check", path)
+    assert shown.exit_code == 2
+    assert shown.stderr.splitlines() == [
+        f'{path}:1: queues[0].fake.strem: unknown key, did you mean "stream"?',
+        f'{path}:2: logs: unknown key, did you mean "log"?',
+    ]
+    report = json.loads(ottoscaler_("config", "check", path, "-o", "json").stdout)
+    assert report["valid"] is False
+    assert report["problems"][0] == {
+        "place": f"{path}:1",
+        "path": "queues[0].fake.strem",
+        "message": 'unknown key, did you mean "stream"?',
+    }
+
+
+def test_the_schema_describes_queues_and_their_backends() -> None:
+    schema = json.loads(ottoscaler_("config", "schema").stdout)
+    queue = schema["properties"]["queues"]["items"]
+    assert queue["oneOf"] == [{"required": ["fake"]}]
+    assert queue["properties"]["fake"]["properties"]["minIdle"]["default"] == "30s"
+    assert queue["additionalProperties"] is False
+
+
+def test_an_hpa_is_rendered_as_yaml_or_json() -> None:
+    rendered = ottoscaler_("hpa", "render", "generator", "-n", "jobs", "--max", "5", "--queue", "work")
+    manifest = yaml.safe_load(rendered.stdout)
+    assert manifest["metadata"] == {"name": "generator", "namespace": "jobs"}
+    assert manifest["spec"]["maxReplicas"] == 5
+    metric = manifest["spec"]["metrics"][0]["external"]["metric"]
+    assert metric == {"name": "queue_demand", "selector": {"matchLabels": {"queue": "work"}}}
+    again = ottoscaler_(
+        "hpa", "render", "generator", "-n", "jobs", "--max", "5", "--queue", "work", "-o", "json"
+    )
+    assert json.loads(again.stdout) == manifest
+
+
+def test_an_hpa_takes_the_variables_of_existing_installations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTO_SCALE_DEPLOYMENT_NAME", "eventstorming-generator")
+    monkeypatch.setenv("AUTO_SCALE_NAMESPACE", "prod")
+    monkeypatch.setenv("AUTO_SCALE_MAX_REPLICAS", "7")
+    monkeypatch.setenv("AUTO_SCALE_TARGET_JOBS_PER_POD", "2")
+    manifest = yaml.safe_load(ottoscaler_("hpa", "render").stdout)
+    assert manifest["metadata"] == {"name": "eventstorming-generator", "namespace": "prod"}
+    assert (manifest["spec"]["minReplicas"], manifest["spec"]["maxReplicas"]) == (1, 7)
+    assert manifest["spec"]["metrics"][0]["external"]["target"]["averageValue"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("hpa", "render", "x", "--max", "0"), "error: maxReplicas is 0: must be at least minReplicas, 1"),
+        (("hpa", "render", "x", "-o", "xml"), "error: -o xml: use yaml or json"),
+        (("record", "--out", "-", "--interval", "5"), "error: --interval: expected a duration such as 30s, 5m or 1h30m, got '5'"),
+        (("record", "--out", "-", "--config", "a", "--url", "b"), "error: give either --config or --url"),
+        (("apiservice", "register", "--address", "10.0.0.1"), "error: --address: address '10.0.0.1' is not host:port with a port up to 65535"),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_one_line_and_status_2(arguments: tuple[str, ...], message: str) -> None:
+    ended = ottoscaler_(*arguments)
+    assert (ended.exit_code, ended.stderr) == (2, f"{message}\n")
+
+
+def test_a_cluster_that_cannot_be_found_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    for command in (("apiservice", "status"), ("metrics", "list")):
+        ended = ottoscaler_(*command)
+        assert ended.exit_code == 1
+        assert ended.stderr.startswith("error: no API server: not in a pod, and the kubeconfig ")
+        assert ended.stderr.count("\n") == 1
