@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import msgspec
 
 from ottoscaler.adapter.reading import FailureCode, ReadFailure, Reading
+from ottoscaler.adapter.sources.sharing import ALONE, Sharing
 from ottoscaler.runtime.clock import Clock
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
@@ -82,6 +83,8 @@ class SourceContext:
     environ: Mapping[str, str]
     count: Callable[[str, str, float], None] = lambda queue, what, amount: None
     """Adds to a cost of reading that people watch: `count("generator", "document_reads", 12)`."""
+    sharing: Sharing = ALONE
+    """Which replica reads what costs money; the others take its readings."""
 
 
 class Backend(Protocol[Settings]):
