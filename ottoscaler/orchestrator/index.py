@@ -13,6 +13,9 @@ from typing import Any
 from ottoscaler.orchestrator.kube_api import Kube, pods_path
 from ottoscaler.orchestrator.naming import SELECTOR
 from ottoscaler.orchestrator.worker import Worker, read_worker
+from ottoscaler.runtime.log import get_logger
+
+log = get_logger("index")
 
 _REMEMBERED_GONE = 10_000
 
@@ -131,4 +134,9 @@ class WorkerIndex:
 
     def _tell(self, change: Change) -> None:
         for subscriber in tuple(self._subscribers):
-            subscriber(change)
+            try:
+                subscriber(change)
+            except Exception as error:  # supervised here: one part's fault must not blind the others
+                log.exception(
+                    "a change of a worker was not understood", worker=change.worker.name, error=error
+                )

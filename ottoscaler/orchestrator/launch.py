@@ -61,6 +61,8 @@ class Launch:
     """The API's reasons."""
     dropped: list[str] = field(default_factory=list)
     """Superseded before they could be created."""
+    away: bool = False
+    """The API server could not be reached when it was given up."""
 
     @property
     def names(self) -> list[str]:
@@ -109,6 +111,7 @@ class Launcher:
             spent = self._clock.monotonic() - started
             trouble, reason = next(iter(troubles.values()), ("passing", ""))
             if _exhausted(patience, trouble, spent):
+                result.away = trouble == "passing"
                 result.refused |= {spec.name: words.get(spec.name, reason) for spec in waiting}
                 break
             if spent < 1.0:

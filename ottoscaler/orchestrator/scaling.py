@@ -147,7 +147,9 @@ class Scaler:
             found = await self._kube.get(pods_path(self._index.namespace), {"labelSelector": selector})
             return [read_worker(pod) for pod in found.get("items") or ()]
 
-        return [each for each in await self._persist(ask, passing) if each.task_id == task_id]
+        found = await self._persist(ask, passing)
+        # A pipeline's workers are its own: whoever wants fewer of them cancels it.
+        return [each for each in found if each.task_id == task_id and each.stage is None]
 
     async def _settle(self, victims: Sequence[Worker]) -> None:
         """A removed worker must not be created again by its event, should that be delivered once more."""

@@ -72,11 +72,18 @@ class Lease:
         self._clock = clock
         self._seen: Any = None
         self._seen_at = 0.0
+        self._renewed_at = 0.0
         self.holder = ""
         """Who held it when it was last looked at."""
         self.leading = False
         self.on_change: Callable[[bool], None] = lambda leading: None
         """Called when this candidate gains or loses the Lease."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether it is held and was renewed in time: false at once in a process that was stopped for a while."""
+        age = self._clock.monotonic() - self._renewed_at
+        return self.leading and age < self._times.renew_deadline
 
     async def run(self, duty: Callable[[], Awaitable[None]]) -> None:
         """Runs `duty()` whenever this candidate leads, until cancelled; then gives the Lease up.
@@ -165,6 +172,7 @@ class Lease:
     async def _write(
         self, call: Callable[[str, Any], Awaitable[Any]], path: str, lease: Any, *, transitions: int
     ) -> bool:
+        asked = self._clock.monotonic()
         now = datetime.fromtimestamp(self._clock.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         known = lease.get("spec") or {}
         held = known.get("holderIdentity") == self._identity
@@ -187,6 +195,7 @@ class Lease:
                 return False  # somebody was faster
             raise
         self._seen, self._seen_at = written["metadata"]["resourceVersion"], self._clock.monotonic()
+        self._renewed_at = asked
         self.holder = self._identity
         return True
 

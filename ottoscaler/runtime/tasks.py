@@ -5,8 +5,10 @@ away. `supervise` runs a coroutine for ever, waits between failures by a jittere
 backoff, and tells its owner of every failure, so that none is silent.
 """
 
+import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from ottoscaler.runtime.clock import SYSTEM_CLOCK, Clock
 
@@ -72,3 +74,43 @@ async def supervise(
         if error is not None:
             on_failure(error, delay)
         await clock.sleep(delay)
+
+
+class TaskSet:
+    """Tasks that come and go, each on its own: one that fails is reported and ends no other.
+
+    A `TaskGroup` is the better choice where all must end together.
+    """
+
+    __slots__ = ("_on_failure", "_tasks")
+
+    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+        self._on_failure = on_failure
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Runs `work` as a task of the set."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Returns when all that run now have ended, or after `seconds`."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=seconds)
+
+    async def cancel(self) -> None:
+        """Cancels all, and returns when they have ended."""
+        while self._tasks:
+            for task in tuple(self._tasks):
+                task.cancel()
+            await asyncio.wait(tuple(self._tasks))

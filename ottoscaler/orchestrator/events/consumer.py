@@ -13,6 +13,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -26,7 +27,7 @@ from ottoscaler.orchestrator.worker import Worker
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.kube import KubeError
 from ottoscaler.runtime.log import get_logger
-from ottoscaler.runtime.tasks import Backoff, supervise
+from ottoscaler.runtime.tasks import Backoff, TaskSet, supervise
 
 log = get_logger("events")
 
@@ -83,7 +84,10 @@ class EventConsumer:
         self._handling: dict[EntryId, _Handling] = {}
         self._settled: OrderedDict[EntryId, None] = OrderedDict()
         self._room = asyncio.Event()
-        self._tasks = asyncio.TaskGroup()
+        self._reading: asyncio.Task[None] | None = None
+        self._to_acknowledge: list[tuple[EntryId, asyncio.Event]] = []
+        self._acknowledging = asyncio.Event()
+        self._tasks = TaskSet(_failed)
         self.connected = False
         """Whether the newest read worked."""
         self.on_settled: Callable[[str], None] = lambda event: None
@@ -97,11 +101,34 @@ class EventConsumer:
     async def run(self) -> None:
         """Reads and handles until cancelled; a Redis that is away is logged once and waited for."""
         backoff = Backoff(initial=0.2, maximum=10.0)
-        async with self._tasks as tasks:
-            tasks.create_task(self._keep_fresh())
-            await supervise(
-                lambda: self._read(backoff), backoff=backoff, on_failure=self._read_failed, clock=self._clock
-            )
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_fresh())
+                group.create_task(self._acknowledge_together())
+                self._reading = group.create_task(
+                    supervise(
+                        lambda: self._read(backoff),
+                        backoff=backoff,
+                        on_failure=self._read_failed,
+                        clock=self._clock,
+                    )
+                )
+        finally:
+            await self._tasks.cancel()
+
+    async def stop(self, seconds: float) -> None:
+        """Takes no new events, and gives those in hand so long to be carried out. `run` goes on till cancelled."""
+        if self._reading is None:
+            return
+        self._reading.cancel()
+        await asyncio.wait({self._reading})
+        try:
+            async with asyncio.timeout(seconds):
+                await self._resume()  # Redis may have given us some in the answer that was cut off
+                while self._handling:
+                    await next(iter(self._handling.values())).done.wait()
+        except (RedisError, OSError, TimeoutError):
+            log.info("leaving events to another replica", events=len(self._handling))
 
     async def _read(self, backoff: Backoff) -> None:
         await self._stream.ensure_group()
@@ -155,16 +182,14 @@ class EventConsumer:
         handling = _Handling(entry, asked)
         self._handling[entry.id] = handling
         self._telemetry.events_in_flight.set(len(self._handling))
-        self._tasks.create_task(self._carry_out(handling))
+        self._tasks.start(self._carry_out(handling))
 
     async def _carry_out(self, handling: _Handling) -> None:
         entry = handling.entry
         try:
             await self._handle(handling)
         except OrderLost:
-            log.info("another replica has taken the event over", event=str(entry.id))
-        except Exception as error:  # supervised here: one event must not end the others
-            log.exception("an event failed, it will be delivered again", event=str(entry.id), error=error)
+            log.info("another replica has taken the event over", entry=str(entry.id))
         finally:
             handling.done.set()
             self._handling.pop(entry.id, None)
@@ -307,11 +332,26 @@ class EventConsumer:
                     each.lost = True
 
     async def _acknowledge(self, handling: _Handling) -> None:
-        await self._until_redis_takes(lambda: self._stream.acknowledge([handling.entry.id]))
+        done = asyncio.Event()
+        self._to_acknowledge.append((handling.entry.id, done))
+        self._acknowledging.set()
+        await done.wait()
         self._note_settled(handling.entry.id)
 
+    async def _acknowledge_together(self) -> None:
+        """A burst of events that are done at once is one command on one connection."""
+        while True:
+            await self._acknowledging.wait()
+            self._acknowledging.clear()
+            batch, self._to_acknowledge = self._to_acknowledge, []
+            ids = [id_ for id_, _ in batch]
+            if ids:
+                await self._until_redis_takes(partial(self._stream.acknowledge, ids))
+            for _, done in batch:
+                done.set()
+
     async def _bury(self, handling: _Handling, reason: str) -> None:
-        log.warning("event set aside", event=str(handling.entry.id), reason=reason, dead=self._stream.dead)
+        log.warning("event set aside", entry=str(handling.entry.id), reason=reason, dead=self._stream.dead)
         await self._until_redis_takes(
             lambda: self._stream.bury(handling.entry, reason=reason, at=self._clock.time())
         )
@@ -332,3 +372,7 @@ class EventConsumer:
         if len(self._settled) > _REMEMBERED:
             self._settled.popitem(last=False)
         self.on_settled(str(id_))
+
+
+def _failed(error: BaseException) -> None:
+    log.error("an event failed, it will be delivered again", error=error, exc_info=error)

@@ -1,0 +1,1 @@
+"""The orchestrator's configuration: a strict YAML file, or the variables of existing installations."""

@@ -1,0 +1,63 @@
+"""Takes over the events of replicas that have gone silent: the leader's duty."""
+
+from redis.exceptions import RedisError
+
+from ottoscaler.orchestrator.events.consumer import EventConsumer, EventRules
+from ottoscaler.orchestrator.events.stream import EventStream
+from ottoscaler.orchestrator.telemetry import Telemetry
+from ottoscaler.runtime.clock import Clock
+from ottoscaler.runtime.log import get_logger
+
+log = get_logger("events")
+
+_FORGET_EVERY = 600.0
+_FORGET_AFTER = 3600.0
+_AT_ONCE = 100
+
+
+class Claims:
+    """Claims for one consumer, which carries out what is claimed."""
+
+    def __init__(
+        self,
+        *,
+        stream: EventStream,
+        consumer: EventConsumer,
+        rules: EventRules,
+        telemetry: Telemetry,
+        clock: Clock,
+    ) -> None:
+        self._stream = stream
+        self._consumer = consumer
+        self._rules = rules
+        self._telemetry = telemetry
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Until cancelled. A Redis that is away is the consumer's to complain of."""
+        swept = self._clock.monotonic()
+        while True:
+            try:
+                await self._claim()
+                if self._clock.monotonic() - swept > _FORGET_EVERY:
+                    swept = self._clock.monotonic()
+                    if gone := await self._stream.forget_silent_consumers(idle=_FORGET_AFTER):
+                        log.info("forgot consumers that went away", consumers=gone)
+            except (RedisError, OSError) as error:
+                log.debug("cannot claim events", error=error)
+            await self._clock.sleep(self._rules.claim_idle / 4)
+
+    async def _claim(self) -> None:
+        cursor = "0-0"
+        while True:
+            asked = self._clock.monotonic()
+            cursor, entries = await self._stream.claim(
+                idle=self._rules.claim_idle, start=cursor, count=_AT_ONCE
+            )
+            if entries:
+                log.info("took over events of a silent consumer", events=len(entries))
+                self._telemetry.events_claimed.inc(len(entries))
+            for entry in entries:
+                self._consumer.take(entry, asked=asked)
+            if cursor == "0-0":
+                return

@@ -1,0 +1,166 @@
+"""What a leader must know of the work of the one before: how far logs were taken, what was told.
+
+One ConfigMap in the workers' namespace, a short entry a worker, written behind: changes are collected
+and merged every two seconds and at the end. A leader that dies without warning repeats at most that
+much to the handler, under the same numbers.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from ottoscaler.orchestrator.kube_api import Kube, config_maps_path
+from ottoscaler.orchestrator.lifecycle import Stage
+from ottoscaler.orchestrator.logs.lines import Position
+from ottoscaler.orchestrator.naming import MANAGED_BY
+from ottoscaler.runtime.clock import Clock
+from ottoscaler.runtime.kube import KubeError
+from ottoscaler.runtime.log import get_logger
+
+log = get_logger("marks")
+
+NAME = "ottoscaler-marks"
+_INTERVAL = 2.0
+_MOST = 4000
+"""Entries, of about 150 bytes: an object may have 1 MiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What is known of one worker besides its pod."""
+
+    told: Stage | None = None
+    """The newest transition that the handler acknowledged."""
+    position: Position | None = None
+    """How far its log was taken."""
+    lines: int = 0
+    """How many lines that was, dropped ones included."""
+    task_id: str = ""
+
+
+class _Entry(msgspec.Struct, omit_defaults=True):
+    told: int = -1
+    at: int = 0
+    repeats: int = 0
+    lines: int = 0
+    task: str = ""
+
+
+class Marks:
+    """The marks of all workers by pod name. `load` first; `run` writes behind; `flush` at the end."""
+
+    def __init__(self, kube: Kube, namespace: str, *, clock: Clock) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._clock = clock
+        self._marks: dict[str, Mark] = {}
+        self._dirty: set[str] = set()
+
+    def __iter__(self) -> Iterable[str]:
+        return iter(tuple(self._marks))
+
+    def get(self, pod: str) -> Mark:
+        """The worker's mark; an empty one when nothing is known."""
+        return self._marks.get(pod, Mark())
+
+    def names(self) -> tuple[str, ...]:
+        """The pods of which something is known."""
+        return tuple(self._marks)
+
+    def told(self, pod: str, stage: Stage, task_id: str) -> None:
+        """The handler has acknowledged that the worker came to `stage`."""
+        self._set(pod, replace(self.get(pod), told=stage, task_id=task_id if len(task_id) <= 128 else ""))
+
+    def taken(self, pod: str, position: Position | None, lines: int) -> None:
+        """The handler has taken the log up to `position`."""
+        mark = self.get(pod)
+        self._set(pod, replace(mark, position=position or mark.position, lines=max(lines, mark.lines)))
+
+    def forget(self, pod: str) -> None:
+        """The worker is gone and all is told."""
+        if self._marks.pop(pod, None) is not None:
+            self._dirty.add(pod)
+
+    def _set(self, pod: str, mark: Mark) -> None:
+        if pod not in self._marks and len(self._marks) >= _MOST:
+            return  # beyond that a restart may repeat; the workers themselves lose nothing
+        self._marks[pod] = mark
+        self._dirty.add(pod)
+
+    async def load(self) -> None:
+        """Reads what was written before. Raises `KubeError`."""
+        try:
+            found = await self._kube.get(config_maps_path(self._namespace, NAME))
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            body = {"metadata": {"name": NAME, "labels": dict(MANAGED_BY)}}
+            await self._kube.create(config_maps_path(self._namespace), body)
+            found = {}
+        self._marks = {
+            pod: mark
+            for pod, text in (found.get("data") or {}).items()
+            if (mark := _decode(text)) is not None
+        }
+        self._dirty.clear()
+
+    async def run(self) -> None:
+        """Writes what has changed, until cancelled."""
+        failing = False
+        while True:
+            await self._clock.sleep(_INTERVAL)
+            try:
+                await self.flush()
+                failing = False
+            except KubeError as error:
+                if not failing:
+                    failing = True
+                    log.warning("marks cannot be written, trying again", error=error)
+
+    async def flush(self) -> None:
+        """Writes what has changed. Raises `KubeError`."""
+        changed, self._dirty = self._dirty, set()
+        if not changed:
+            return
+        data = {pod: _encode(self._marks[pod]) if pod in self._marks else None for pod in changed}
+        try:
+            await self._kube.patch(config_maps_path(self._namespace, NAME), {"data": data})
+        except KubeError as error:
+            self._dirty |= changed
+            if error.status == 404:
+                await self._create_again()
+            else:
+                raise
+
+    async def _create_again(self) -> None:
+        """Somebody deleted it."""
+        body = {
+            "metadata": {"name": NAME, "labels": dict(MANAGED_BY)},
+            "data": {pod: _encode(mark) for pod, mark in self._marks.items()},
+        }
+        await self._kube.create(config_maps_path(self._namespace), body)
+        self._dirty.clear()
+
+
+def _encode(mark: Mark) -> str:
+    entry = _Entry(
+        told=-1 if mark.told is None else mark.told.value,
+        at=mark.position.at if mark.position else 0,
+        repeats=mark.position.repeats if mark.position else 0,
+        lines=mark.lines,
+        task=mark.task_id,
+    )
+    return msgspec.json.encode(entry).decode()
+
+
+def _decode(text: Any) -> Mark | None:
+    """None for what was not written by us."""
+    try:
+        entry = msgspec.json.decode(text, type=_Entry)
+        told = None if entry.told < 0 else Stage(entry.told)
+    except (msgspec.DecodeError, ValueError, TypeError):
+        return None
+    position = Position(entry.at, entry.repeats) if entry.at else None
+    return Mark(told=told, position=position, lines=entry.lines, task_id=entry.task)
