@@ -11,10 +11,10 @@ from typing import Any, Self
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from ottoscaler.adapter.evaluation import Moment
+from ottoscaler.adapter.queue_telemetry import expose
 from ottoscaler.adapter.readings import Readings
 from ottoscaler.adapter.status import status_json, status_page, waiting_jobs
 from ottoscaler.adapter.telemetry import ReloadStatus
@@ -101,24 +101,25 @@ class HttpServer:
         return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
 
     async def _metrics(self, request: web.BaseRequest) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        # thousands of lines take tens of milliseconds, in which the API must go on answering
-        body = await asyncio.to_thread(encode, self._registry)
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        queues = await expose(self._readings, self._clock)
+        return web.Response(
+            body=generate_latest(self._registry) + queues, headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     async def _waiting_jobs(self, request: web.BaseRequest) -> web.Response:
         answer = waiting_jobs(self._readings, request.rel_url.query.get("queue"), self._moment())
         return _json(answer.body, status=answer.status)
 
     async def _status(self, request: web.BaseRequest) -> web.Response:
+        # a page of thousands of queues takes tens of milliseconds, in which the API must go on answering
         if "text/html" in request.headers.get("Accept", "") and request.rel_url.query.get("format") != "json":
-            page = status_page(self._readings, self._reload, self._moment())
+            page = await asyncio.to_thread(status_page, self._readings, self._reload, self._moment())
             return web.Response(
                 text=page,
                 content_type="text/html",
                 headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
             )
-        return _json(status_json(self._readings, self._reload, self._moment()))
+        return _json(await asyncio.to_thread(status_json, self._readings, self._reload, self._moment()))
 
 
 def _json(body: Any, *, status: int = 200) -> web.Response:

@@ -24,7 +24,7 @@ from ottoscaler.adapter.readings import Readings
 from ottoscaler.adapter.reload import Reloader
 from ottoscaler.adapter.sources.base import SourceContext
 from ottoscaler.adapter.supervisor import Supervisor
-from ottoscaler.adapter.telemetry import AdapterCollector, QueueCollector, ReloadStatus
+from ottoscaler.adapter.telemetry import AdapterCollector, ReloadStatus
 from ottoscaler.apiservice.standalone import LOOPBACK
 from ottoscaler.runtime.clock import SYSTEM_CLOCK
 from ottoscaler.runtime.config import split_address
@@ -70,7 +70,6 @@ class _Adapter:
         )
         self._reload = ReloadStatus(hash=config.digest, applied_at=clock.time())
         self._registry = CollectorRegistry()
-        self._registry.register(QueueCollector(self._readings, clock))
         self._registry.register(AdapterCollector(self._reload, lambda: self._supervisor.restarts))
         ProcessCollector(registry=self._registry)
 

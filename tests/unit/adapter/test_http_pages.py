@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ottoscaler.adapter.http import HttpServer
 from ottoscaler.adapter.readings import Readings
-from ottoscaler.adapter.telemetry import AdapterCollector, QueueCollector, ReloadStatus
+from ottoscaler.adapter.telemetry import AdapterCollector, ReloadStatus
 from tests.unit.adapter.making import HandClock, config, failure, reading
 
 METRICS_PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -40,7 +40,6 @@ class Pages:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Pages"]:
         registry = CollectorRegistry()
-        registry.register(QueueCollector(self.readings, self.clock))
         registry.register(AdapterCollector(self.reload, lambda: self.restarts))
         http = HttpServer(
             "127.0.0.1",
