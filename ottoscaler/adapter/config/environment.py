@@ -10,6 +10,7 @@ from ottoscaler.runtime.config import log_from, mapping, redis_url_from
 from ottoscaler.runtime.document import Node
 
 _JOBS_PATH = "requestedJobs/eventstorming_generator"
+_ADDRESSES = {"api": "API_ADDRESS", "http": "HTTP_ADDRESS"}
 _REDIS_VARIABLES = ("REDIS_HOST", "REDIS_PORT", "REDIS_STREAM", "REDIS_CONSUMER_GROUP")
 
 
@@ -17,7 +18,8 @@ def document_from(environ: Mapping[str, str]) -> Node:
     """The document; it has no `queues` when no variable names one.
 
     `FIREBASE_DATABASE_URL` makes the queue of generator jobs, named like the deployment that works it;
-    any of the Redis variables makes the queue `scale-events`.
+    any of the Redis variables makes the queue `scale-events`. `API_ADDRESS` and `HTTP_ADDRESS` say where
+    to listen.
     """
     queues: list[Node] = []
     if environ.get("FIREBASE_DATABASE_URL"):
@@ -27,6 +29,9 @@ def document_from(environ: Mapping[str, str]) -> Node:
     root: dict[str, Node] = {}
     if queues:
         root["queues"] = Node(queues, "environment")
+    for block, variable in _ADDRESSES.items():
+        if environ.get(variable):
+            root[block] = mapping({"address": _value(environ, variable)}, place=variable)
     log = log_from(environ)
     if log is not None:
         root["log"] = log

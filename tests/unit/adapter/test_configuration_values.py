@@ -153,4 +153,5 @@ def test_variables_of_existing_installations_stand_for_a_document() -> None:
             }
         ]
     }
+    assert document_from({"API_ADDRESS": "127.0.0.1:0"}).plain() == {"api": {"address": "127.0.0.1:0"}}
     assert document_from({}).plain() == {}
