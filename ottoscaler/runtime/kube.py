@@ -171,8 +171,11 @@ class KubeClient:
             ) as response:
                 if response.status >= 400:
                     raise _refusal(response, await response.read())
-                async for chunk in response.content.iter_any():
-                    yield chunk
+                try:
+                    async for chunk in response.content.iter_any():
+                        yield chunk
+                finally:
+                    _hang_up(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable("GET", path, error) from error
 
@@ -231,19 +234,32 @@ class KubeClient:
             ) as response:
                 if response.status >= 400:
                     raise _refusal(response, await response.read())
-                async for line in _lines(response.content):
-                    event = msgspec.json.decode(line)
-                    if event["type"] == "ERROR":
-                        raise _watch_error(event["object"])
-                    version = event["object"]["metadata"]["resourceVersion"]
-                    bookmark = event["type"] == "BOOKMARK"
-                    yield (None if bookmark else WatchEvent(event["type"], event["object"])), version
+                try:
+                    async for line in _lines(response.content):
+                        event = msgspec.json.decode(line)
+                        if event["type"] == "ERROR":
+                            raise _watch_error(event["object"])
+                        version = event["object"]["metadata"]["resourceVersion"]
+                        bookmark = event["type"] == "BOOKMARK"
+                        yield (None if bookmark else WatchEvent(event["type"], event["object"])), version
+                finally:
+                    _hang_up(response)
         except (TimeoutError, aiohttp.ServerTimeoutError):
             return  # silent for too long: open it again from `version`
         except (aiohttp.ClientError, OSError) as error:
             raise _unreachable("WATCH", path, error) from error
         except (msgspec.DecodeError, KeyError, TypeError) as error:
             raise KubeError(status=0, reason="Malformed", message=f"WATCH {path}: garbled event") from error
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """Ends a connection whose answer is not read to its end; one that was is left to the pool.
+
+    Without TLS's goodbye, for which asyncio would wait 30 s when the server is dead.
+    """
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
