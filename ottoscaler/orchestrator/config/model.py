@@ -183,7 +183,7 @@ class Handler(Block, frozen=True):
 
     address: Annotated[str, Meta(min_length=1, max_length=512)] = "otto-handler:8080"
     tls: HandlerTls | None = None
-    handover: Duration = Duration(60)
+    handover: Duration = Duration(15)
     """The removal of an ended worker waits at most so long for the handler to take its log and its end."""
 
 

@@ -40,7 +40,7 @@ class Rules:
 
     retain: float = 600.0
     """A failed worker is kept for so long after its end, for people to look at."""
-    handover: float = 60.0
+    handover: float = 15.0
     """The removal of an ended worker waits at most so long for the handler."""
     follow_logs: bool = True
     buffer_lines: int = 2000
@@ -204,10 +204,13 @@ class Caretaker:
             clock=around.clock,
         )
         around.telemetry.log_streams.inc()
+        dropping = False  # the handler has been behind for too long: lines are dropped until there is room
         try:
             async for read in follower.read():
-                if self._buffer.full:
-                    await self._buffer.room(around.rules.pressure)
+                if self._buffer.full and not dropping:
+                    dropping = not await self._buffer.room(around.rules.pressure)
+                elif not self._buffer.full:
+                    dropping = False
                 self._put(read)
         finally:
             around.telemetry.log_streams.dec()

@@ -1,0 +1,1 @@
+"""The orchestrator on a real control plane, with a real Redis, and workers that really run."""

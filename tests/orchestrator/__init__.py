@@ -1,0 +1,1 @@
+"""What tests of the orchestrator share: a handler that records, replicas as processes, seeds."""
