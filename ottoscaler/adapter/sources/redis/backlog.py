@@ -24,6 +24,8 @@ _PAGE_BYTES = 1 << 20
 _WALK_BYTES = 16 << 20
 _FORESIGHT = 256
 """The most entries asked for before it is known that they are needed."""
+_BELIEVED = 1000
+"""A lag that is shorter is rather counted."""
 _AUDIT = 64
 """Every so many readings a short backlog is counted anew, whatever the marks say."""
 
@@ -106,7 +108,7 @@ class Backlog:
             return []
         ahead = self._rate if self._stable else self._stream.length
         from_first, from_last = self._stream.length - self._waiting, self._waiting
-        cost = min(ahead, from_first, from_last)
+        cost = max(0, min(ahead, from_first, from_last))
         count = min(_FORESIGHT, cost + cost // 2 + 2, self._page())
         if cost == ahead:
             return [Ahead(self._group.delivered, count)]
@@ -213,20 +215,20 @@ class Backlog:
         ids.reverse()
         split = bisect_right(ids, delivered)
         behind = len(ids) - split
-        exhausted = len(ids) < walk.most and walk.after <= delivered
-        if split or exhausted:
+        passes = walk.start is None or walk.start >= delivered  # the group may have moved since it was asked
+        if passes and (split or (len(ids) < walk.most and walk.after <= delivered)):
             self._marks.put(delivered, known - behind)
             if behind:
                 self._oldest = (delivered, ids[split])
         elif ids:
-            self._marks.put(ids[0] - 1, known - behind)
+            self._marks.put(ids[0] - 1, known - len(ids))
 
     def _believe_lag(self, stream: StreamInfo, group: GroupInfo) -> None:
-        """Takes the lag of a stream that never lost an entry; a short one is rather counted."""
+        """Takes the lag of a stream that never lost an entry, where counting it would be long."""
         lag = group.lag
         if lag is None or stream.added != stream.length or self._marks.at(group.delivered) is not None:
             return
-        if PAGE < lag < stream.length:
+        if _BELIEVED <= lag < stream.length:
             self._marks.put(group.delivered, stream.added - lag)
 
     def _answer(self, waiting: Waiting) -> Waiting:
@@ -236,8 +238,9 @@ class Backlog:
             position = _added(self._stream) - waiting.entries
             self._rate = 0 if self._position is None else max(0, position - self._position)
             self._position = position
-            self._marks.put(self._group.delivered, position)
-            self._marks.forget_before(self._group.delivered)
+            if self._group.delivered <= self._stream.generated:  # else entries may still come before it
+                self._marks.put(self._group.delivered, position)
+                self._marks.forget_before(self._group.delivered)
         self._marks.thin()
         return waiting
 

@@ -17,6 +17,8 @@ _CHECKS = 1000
 """Entries looked for in one transaction."""
 _SLACK = 16
 """Entries that may be delivered between two readings without making a list too short."""
+_ANY = 1 << 128
+"""Servers before 7.0 do not say where they deleted."""
 
 
 class Listing(NamedTuple):
@@ -65,6 +67,7 @@ class Pending:
         "_exist",
         "_ghosts",
         "_gone",
+        "_highest_deleted",
         "_limit",
         "_listing",
         "_many_doubts",
@@ -80,6 +83,8 @@ class Pending:
         self._stalled_after = stalled_after
         self._stream: StreamInfo | None = None
         self._summary: PendingSummary | None = None
+        self._highest_deleted = 0
+        """Up to where entries may have been deleted; never taken back, though XSETID may do so."""
         self._listing: Listing | None = None
         self._complete = False
         self._rows: list[Held] = []
@@ -109,6 +114,8 @@ class Pending:
         if not self._many_doubts:
             self._exist.clear()
         self._stream, self._summary = stream, summary
+        if stream.deleted is None or stream.deleted > self._highest_deleted:
+            self._highest_deleted = _ANY if stream.deleted is None else stream.deleted
         self._listing, self._complete, self._rows, self._ghosts = None, False, [], None
 
     def learn_list(self, look: Listing, rows: list[Held]) -> None:
@@ -161,8 +168,11 @@ class Pending:
 
     def _unsure(self, stream: StreamInfo) -> set[int]:
         """Listed entries that may have been deleted and were not looked for; sets what to look for next."""
-        highest = _highest_deleted(stream)
-        doubtful = {row.entry for row in self._rows if row.entry <= highest and row.entry != stream.first}
+        doubtful = {
+            row.entry
+            for row in self._rows
+            if row.entry <= self._highest_deleted and row.entry != stream.first
+        }
         self._gone &= doubtful
         alive = doubtful - self._gone
         unsure = alive - self._exist
@@ -204,7 +214,7 @@ class Pending:
         """Whether every pending entry from the first one on exists, and none can be stalled."""
         doubt_from, doubt_to = (
             max(stream.first or 0, summary.first),
-            min(_highest_deleted(stream), summary.last),
+            min(self._highest_deleted, summary.last),
         )
         return doubt_from > doubt_to and self._stalled_after is None
 
@@ -216,8 +226,3 @@ class Pending:
 
     def _list_size(self, summary: PendingSummary) -> int:
         return min(self._limit + 1, summary.entries + _SLACK)
-
-
-def _highest_deleted(stream: StreamInfo) -> int:
-    """Up to where entries may have been deleted; older servers do not say, so anywhere."""
-    return stream.generated if stream.deleted is None else stream.deleted
