@@ -34,6 +34,8 @@ log = get_logger("adapter")
 
 _NOTICE = 1.0
 """Seconds from being unready to closing the door: callers need them to look elsewhere."""
+_LAST_MOMENT = 4.5
+"""Seconds after SIGTERM at which the process ends, whatever still hangs: the kubelet was promised five."""
 _WARM_UP = 3.0
 """Seconds after the start in which a first look at every queue is waited for, whatever it shows."""
 
@@ -98,6 +100,7 @@ class _Adapter:
             )
             _settle_memory()
             await self._stop.wait()
+            asyncio.get_running_loop().call_later(_LAST_MOMENT, _leave_now)
             log.info("stopping: not ready from now on, gone in a few seconds")
             api.begin_to_leave()
             await asyncio.sleep(0 if self._options.standalone else _NOTICE)
@@ -160,6 +163,12 @@ def _handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator
     finally:
         for number in handlers:
             loop.remove_signal_handler(number)
+
+
+def _leave_now() -> None:
+    """Requests are finished by now; what is left is a thread in a blocking call, or a deaf source."""
+    log.warning("something does not end: leaving it behind")
+    os._exit(0)
 
 
 def _settle_memory() -> None:

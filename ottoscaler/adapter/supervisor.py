@@ -134,6 +134,8 @@ class _Connection:
             if self._deadline is not None and self._deadline.expired():
                 raise SourceError("the backend has not answered for too long", code="unreachable") from None
             raise
+        finally:
+            self._deadline = None
 
     def _publish(self, news: Reading | ReadFailure) -> None:
         if news.queue not in self._queues:

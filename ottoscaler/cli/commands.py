@@ -6,6 +6,7 @@ import typer
 
 import ottoscaler
 from ottoscaler.cli import apiservice, config, hpa, metrics, record
+from ottoscaler.runtime.log import configure_logging
 
 app = typer.Typer(
     name="ottoscaler",
@@ -42,4 +43,4 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    configure_logging(level="warning")

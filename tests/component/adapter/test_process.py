@@ -1,6 +1,7 @@
 """One process from the configuration file to the API: it follows a queue, its file, and its signals."""
 
 import json
+import os
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,31 @@ from tests.component.adapter.running import ottoscaler, running
 from tests.waiting import until
 
 LOCAL = "api: {address: '127.0.0.1:0'}\nhttp: {address: '127.0.0.1:0'}\n"
+
+DEAF = """
+import asyncio, pathlib, time, msgspec
+
+class Settings(msgspec.Struct, frozen=True):
+    pass
+
+class Source:
+    def set_queues(self, queues): pass
+
+    def block(self):
+        pathlib.Path(__file__).with_name("blocked").touch()
+        time.sleep(60)
+
+    async def run(self, publish):
+        await asyncio.to_thread(self.block)
+
+class Backend:
+    block = "deaf"
+    settings = Settings
+    def kind(self, settings): return "deaf"
+    def connection(self, settings): return "deaf"
+    def source(self, settings, context): return Source()
+"""
+"""A source whose thread hears no cancellation."""
 
 
 def write(path: Path, *entries: str, more: str = "") -> Path:
@@ -134,6 +160,19 @@ async def test_sigterm_ends_it_cleanly(tmp_path: Path, spool: Spool, environ: di
         "stopping: not ready from now on, gone in a few seconds",
         "stopped",
     ]
+
+
+async def test_sigterm_ends_it_even_when_a_source_does_not(tmp_path: Path) -> None:
+    info = tmp_path / "deaf-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: deaf\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ottoscaler.backends]\ndeaf = deaf:Backend\n")
+    (tmp_path / "deaf.py").write_text(DEAF)
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    async with running(write(tmp_path / "c.yaml", "{name: jobs, deaf: {}}"), environ) as adapter:
+        await until(lambda: (tmp_path / "blocked").exists())
+        assert await adapter.terminate() == 0
+    assert adapter.events("something does not end: leaving it behind")
 
 
 async def test_a_bad_configuration_is_all_its_problems_and_status_2(
