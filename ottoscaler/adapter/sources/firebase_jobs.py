@@ -28,7 +28,7 @@ STALLED_AFTER = 300.0
 
 _LATEST_SECONDS = 1e11
 """A heartbeat is in seconds: more than this (the year 5138) is milliseconds or nonsense."""
-_EARLIEST_MS, _LATEST_MS = 1e11, 1e14
+EARLIEST_MS, LATEST_MS = 1e11, 1e14
 """`createdAt` is in milliseconds: less than this (1973) is seconds or nonsense."""
 
 
@@ -100,7 +100,7 @@ def _heartbeat(document: Mapping[str, Any]) -> float | None:
 
 def _created_at(document: Mapping[str, Any]) -> float | None:
     value = _number(field(document, CREATED))
-    return value / 1000 if value is not None and _EARLIEST_MS <= value < _LATEST_MS else None
+    return value / 1000 if value is not None and EARLIEST_MS <= value < LATEST_MS else None
 
 
 def _number(value: Any) -> float | None:

@@ -1,0 +1,1 @@
+"""The real Firestore emulator, and a proxy before it that fails on purpose."""
