@@ -75,35 +75,6 @@ class Source(Protocol):
         ...
 
 
-class Sharing(Protocol):
-    """Where reading costs money, one replica reads and the others take what it has read."""
-
-    def reads(self) -> bool:
-        """Whether this replica is the one that reads now."""
-        ...
-
-    async def give(self, reading: Reading) -> None:
-        """Offers what this replica has read to the others; a failure is logged, not raised."""
-        ...
-
-    async def take(self, queue: str) -> Reading | None:
-        """The newest reading that was offered; None when there is none or it cannot be had."""
-        ...
-
-
-class ReadsAlone:
-    """Sharing where there is one replica."""
-
-    def reads(self) -> bool:
-        return True
-
-    async def give(self, reading: Reading) -> None:
-        """Nobody wants it."""
-
-    async def take(self, queue: str) -> Reading | None:
-        return None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
     """What a source is given by its surroundings."""
@@ -112,7 +83,6 @@ class SourceContext:
     environ: Mapping[str, str]
     count: Callable[[str, str, float], None] = lambda queue, what, amount: None
     """Adds to a cost of reading that people watch: `count("generator", "document_reads", 12)`."""
-    sharing: Sharing = ReadsAlone()
     sharing: Sharing = ALONE
     """Which replica reads what costs money; the others take its readings."""
 
