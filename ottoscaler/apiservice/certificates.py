@@ -117,7 +117,7 @@ class OwnCertificateKeeper:
         if wanted is not held or not stored.parts:
             stored = await self._store.save(wanted.encode(), stored.version)
         self._stored = stored
-        if wanted.encode() != self._held.encode():
+        if wanted is not self._held and wanted.encode() != self._held.encode():
             self._take(wanted)
         self._held = wanted
 
