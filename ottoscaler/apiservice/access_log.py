@@ -34,7 +34,8 @@ class AccessLog:
     def wants(self, status: int, seconds: float) -> bool:
         """Whether the policy cares about such an answer."""
         if self._policy == "failures":
-            return status >= 500 or status in (401, 403) or seconds >= _SLOW
+            # a 503 is the provider's, whose source has a log of its own: an HPA asks again and again
+            return status in (401, 403, 500, 504) or seconds >= _SLOW
         return self._policy == "all"
 
     def write(
