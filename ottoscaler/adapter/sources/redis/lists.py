@@ -28,7 +28,6 @@ class ListSurvey:
         self._lists = queue.settings.lists or RedisLists(waiting=())
         self._queue = queue.name
         self._keys = (*self._lists.waiting, *self._lists.processing)
-        self.key = self._keys[0].encode() if self._keys else b""
 
     def begin(self) -> list[Command]:
         return [("LLEN", key) for key in self._keys]

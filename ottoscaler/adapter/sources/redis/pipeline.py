@@ -7,7 +7,7 @@ that no number on it could be trusted.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,20 +26,26 @@ _BREATH = 8
 
 
 async def exchange(
-    connection: Connection, transactions: Sequence[Sequence[Command]], *, asking: bool = False
-) -> AsyncIterator[Replies]:
+    connection: Connection,
+    transactions: Sequence[Sequence[Command]],
+    *,
+    asking: bool = False,
+    must_be_master: bool = False,
+) -> AsyncGenerator[Replies, None]:
     """The replies to each transaction, in order. `asking` is said before each: a Cluster's slot is moving.
 
-    Raises `ServerProblem` when the connection breaks or the server as a whole refuses; what was yielded
-    before stays true.
+    Raises `ServerProblem` when the connection breaks or the server as a whole cannot be believed: it
+    refuses, or it is a replica that has lost its master, or any replica with `must_be_master`. What was
+    yielded before stays true.
     """
-    commands: list[Command] = []
+    commands: list[Command] = [("ROLE",)]
     for transaction in transactions:
         if asking:
             commands.append(("ASKING",))
         commands += [("MULTI",), *transaction, ("EXEC",)]
     try:
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        await _check_role(connection, must_be_master=must_be_master)
         for number, transaction in enumerate(transactions):
             if number % _BREATH == 0:
                 await asyncio.sleep(0)
@@ -48,6 +54,27 @@ async def exchange(
             yield await _transaction(connection, len(transaction))
     except (RedisError, OSError, TimeoutError) as error:
         raise ServerProblem(of_server(error)) from error
+
+
+async def _check_role(connection: Connection, *, must_be_master: bool) -> None:
+    try:
+        reply = await connection.read_response(disable_decoding=True)
+    except ResponseError as error:
+        if is_about_server(error):
+            raise
+        return  # not a right that every user has, nor a command that every service offers
+    match reply:
+        case [b"master", *_]:
+            return
+        case [b"slave", _, _, state, *_]:
+            if must_be_master:
+                raise ServerProblem(
+                    Problem("unreachable", "Sentinel names a Redis that is no master (any more)")
+                )
+            if state != b"connected":
+                raise ServerProblem(Problem("unreachable", "the Redis replica has lost its master"))
+            return
+    raise ServerProblem(out_of_step("no role of a Redis server"))
 
 
 async def _transaction(connection: Connection, commands: int) -> Replies:

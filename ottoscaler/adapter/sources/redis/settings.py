@@ -66,6 +66,12 @@ class RedisSettings(RedisConnection, frozen=True, kw_only=True, rename="camel", 
                     "is lost or counted twice: give their names the same {hash tag}"
                 )
 
+    @property
+    def key(self) -> bytes:
+        """A key of the queue: a Cluster finds the node by it."""
+        name = self.stream if self.lists is None else self.lists.waiting[0]
+        return (name or "").encode()
+
     def connection(self) -> RedisConnection:
         """What queues must have in common to share a connection."""
         fields = msgspec.structs.fields(RedisConnection)

@@ -46,7 +46,6 @@ class StreamSurvey:
 
     def __init__(self, queue: Queue[RedisSettings]) -> None:
         settings = queue.settings
-        self.key = (settings.stream or "").encode()
         self._queue = queue.name
         self._stream = settings.stream or ""
         self._group = settings.group or ""

@@ -23,10 +23,7 @@ class Moment(NamedTuple):
 
 
 class Survey(Protocol):
-    """How a queue is measured. It lives as long as the connection and remembers what helps the next reading."""
-
-    key: bytes
-    """A key of the queue: a Cluster finds the node by it."""
+    """How a queue is measured. It lives as long as a connection and remembers what helps the next reading."""
 
     def begin(self) -> list[Command]:
         """The commands of the first transaction of a reading."""

@@ -1,0 +1,288 @@
+"""Which server answers for which key, now.
+
+A single server answers for all. Behind Sentinel it is the master, and Sentinel is asked again before each
+tick, since a connection to a former master may stay open and answer with old numbers. In a Cluster each
+master answers for some of 16384 slots, and the map is fetched again whenever a node says that it is wrong.
+"""
+
+import contextlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from redis.asyncio.connection import Connection
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.crc import key_slot
+from redis.exceptions import RedisError, ResponseError
+
+from ottoscaler.adapter.sources.redis.pipeline import out_of_step
+from ottoscaler.adapter.sources.redis.problems import Problem, ServerProblem, of_server
+from ottoscaler.runtime import redis_client
+from ottoscaler.runtime.clock import Clock
+from ottoscaler.runtime.redis import Address, RedisConnection
+
+_UNCONFIRMED = 30.0
+"""Seconds that a master is believed in while no Sentinel can be asked."""
+_SLOTS = 16384
+
+
+class Node:
+    """One server, connected when needed."""
+
+    __slots__ = ("_make", "_opened", "address", "session")
+
+    def __init__(self, address: Address, make: Callable[[Address], Connection]) -> None:
+        self.address = address
+        self.session = 0
+        """Grows with each connection: what was learned in an earlier one may be of another server."""
+        self._make = make
+        self._opened: Connection | None = None
+
+    async def connection(self) -> Connection:
+        """The open connection; a new one where the server ended the last. Raises `ServerProblem`."""
+        if self._opened is not None and await self._is_spoiled(self._opened):
+            await self.close()
+        if self._opened is None:
+            opening: Any = self._make(self.address)  # untyped in the library
+            try:
+                await opening.connect()
+            except (RedisError, OSError, TimeoutError, ValueError) as error:
+                await _end(opening)
+                raise ServerProblem(of_server(error)) from error
+            except BaseException:
+                await _end(opening)
+                raise
+            self._opened = opening
+            self.session += 1
+        return self._opened
+
+    async def close(self) -> None:
+        """Ends the connection, whatever state it is in."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await _end(opened)
+
+    async def _is_spoiled(self, connection: Connection) -> bool:
+        """Whether it was closed, or holds data that nobody asked for."""
+        try:
+            return await connection.can_read()
+        except (RedisError, OSError):
+            return True
+
+
+async def _end(connection: Connection) -> None:
+    with contextlib.suppress(RedisError, OSError, TimeoutError):
+        await connection.disconnect(nowait=True)
+
+
+class Topology(Protocol):
+    """The servers behind one configured connection."""
+
+    must_be_master: bool
+    """Whether a replica's answers do not count."""
+    nodes_fail_alone: bool
+    """Whether the others go on when one server cannot be used."""
+
+    async def refresh(self) -> None:
+        """Learns who serves what, where that can have changed. Raises `ServerProblem`."""
+        ...
+
+    def node(self, key: bytes) -> Node:
+        """Who answers for a key. Raises `ServerProblem` when nobody does."""
+        ...
+
+    def at(self, address: Address) -> Node:
+        """The node at an address that another node named."""
+        ...
+
+    def doubt(self) -> None:
+        """What is known of the servers turned out wrong: learn it anew at the next `refresh`."""
+        ...
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        ...
+
+
+def open_topology(
+    settings: RedisConnection, *, environ: Mapping[str, str], clock: Clock, connect_timeout: float
+) -> Topology:
+    """The topology that the settings describe; nothing is connected yet."""
+
+    def make(address: Address) -> Connection:
+        return redis_client.connection(settings, address, environ=environ, connect_timeout=connect_timeout)
+
+    if settings.cluster:
+        return _Cluster(settings.parsed.addresses(), make)
+    if settings.sentinel is not None:
+        sentinel = redis_client.sentinel(settings, environ=environ, timeout=connect_timeout)
+        return _Sentinel(sentinel, settings.sentinel.master, make, clock)
+    (address,) = settings.parsed.addresses()
+    return _Single(Node(address, make))
+
+
+class _Single:
+    must_be_master = False
+    nodes_fail_alone = False
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def refresh(self) -> None:
+        pass
+
+    def node(self, key: bytes) -> Node:
+        return self._node
+
+    def at(self, address: Address) -> Node:
+        raise ServerProblem(Problem("error", "Redis is part of a Cluster: add `cluster: true`"))
+
+    def doubt(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        await self._node.close()
+
+
+class _Sentinel:
+    must_be_master = True
+    nodes_fail_alone = False
+
+    def __init__(
+        self, sentinel: Any, master: str, make: Callable[[Address], Connection], clock: Clock
+    ) -> None:
+        self._sentinel = sentinel
+        self._master = master
+        self._make = make
+        self._clock = clock
+        self._node: Node | None = None
+        self._confirmed = 0.0
+
+    async def refresh(self) -> None:
+        now = self._clock.monotonic()
+        try:
+            found = await self._sentinel.discover_master(self._master)
+        except MasterNotFoundError as error:
+            if self._node is None or now - self._confirmed > _UNCONFIRMED:
+                raise ServerProblem(
+                    Problem(
+                        "unreachable", "no Sentinel knows a healthy Redis master of that name", str(error)
+                    )
+                ) from error
+            return
+        except (RedisError, OSError, TimeoutError) as error:
+            problem = of_server(error)
+            raise ServerProblem(problem._replace(reason=f"Sentinel: {problem.reason}")) from error
+        self._confirmed = now
+        address = Address(*found)
+        if self._node is None or self._node.address != address:
+            if self._node is not None:
+                await self._node.close()
+            self._node = Node(address, self._make)
+
+    def node(self, key: bytes) -> Node:
+        if self._node is None:
+            raise ServerProblem(Problem("unreachable", "no Sentinel was asked yet"))
+        return self._node
+
+    def at(self, address: Address) -> Node:
+        raise ServerProblem(Problem("error", "Redis is part of a Cluster: add `cluster: true`"))
+
+    def doubt(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        if self._node is not None:
+            await self._node.close()
+        await self._sentinel.aclose()
+
+
+class _Cluster:
+    must_be_master = False  # a replica redirects by itself
+    nodes_fail_alone = True
+
+    def __init__(self, seeds: Iterable[Address], make: Callable[[Address], Connection]) -> None:
+        self._seeds = tuple(seeds)
+        self._make = make
+        self._nodes: dict[Address, Node] = {}
+        self._starts: list[int] = []
+        """First slots of ranges, ascending; with the last slot and the node of each."""
+        self._ranges: list[tuple[int, Node]] = []
+        self._known = False
+
+    async def refresh(self) -> None:
+        if self._known:
+            return
+        failed: ServerProblem | None = None
+        for address in (*self._nodes, *(seed for seed in self._seeds if seed not in self._nodes)):
+            node = self.at(address)
+            try:
+                rows = await _cluster_slots(await node.connection())
+            except ServerProblem as problem:
+                failed = problem
+                await node.close()
+                self._nodes[address] = self._nodes.pop(address)  # asked last the next time
+                continue
+            self._learn(rows, address)
+            await self._forget_strangers()
+            return
+        raise failed or ServerProblem(Problem("unreachable", "no node of the Redis Cluster is known"))
+
+    def node(self, key: bytes) -> Node:
+        slot = key_slot(key)
+        at = bisect_right(self._starts, slot) - 1
+        if at < 0 or self._ranges[at][0] < slot:
+            self._known = False
+            raise ServerProblem(Problem("unreachable", "no node of the Redis Cluster serves its slot"))
+        return self._ranges[at][1]
+
+    def at(self, address: Address) -> Node:
+        if address not in self._nodes:
+            self._nodes[address] = Node(address, self._make)
+        return self._nodes[address]
+
+    def doubt(self) -> None:
+        self._known = False
+
+    async def close(self) -> None:
+        for node in self._nodes.values():
+            await node.close()
+
+    def _learn(self, rows: list[tuple[int, int, Address]], asked: Address) -> None:
+        rows = sorted(rows)
+        self._starts = [first for first, _, _ in rows]
+        self._ranges = [
+            (last, self.at(address if address.host else Address(asked.host, address.port)))
+            for _, last, address in rows
+        ]
+        self._known = True
+
+    async def _forget_strangers(self) -> None:
+        serving = {node.address for _, node in self._ranges}
+        for address in [address for address in self._nodes if address not in serving]:
+            await self._nodes.pop(address).close()
+
+
+async def _cluster_slots(connection: Connection) -> list[tuple[int, int, Address]]:
+    """First slot, last slot and master of each range (`CLUSTER SLOTS`); the host is empty where the server
+    means the one that was asked."""
+    try:
+        await connection.send_packed_command(connection.pack_command("CLUSTER", "SLOTS"), check_health=False)
+        reply = await connection.read_response(disable_decoding=True)
+    except ResponseError as error:
+        if "cluster support disabled" in str(error):
+            raise ServerProblem(Problem("error", "Redis is no Cluster: leave out `cluster: true`")) from None
+        raise ServerProblem(of_server(error)) from error
+    except (RedisError, OSError, TimeoutError) as error:
+        raise ServerProblem(of_server(error)) from error
+    ranges: list[tuple[int, int, Address]] = []
+    for row in reply if isinstance(reply, list) else [None]:
+        match row:
+            case [int() as first, int() as last, [bytes() | None as host, int() as port, *_], *_] if (
+                0 <= first <= last < _SLOTS
+            ):
+                name = (host or b"").decode(errors="replace")
+                ranges.append((first, last, Address("" if name == "?" else name, port)))
+            case _:
+                raise ServerProblem(out_of_step("no map of slots"))
+    return ranges
