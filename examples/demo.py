@@ -9,7 +9,7 @@ it starts ends with it.
 
 import asyncio
 import contextlib
-import json
+import shlex
 import shutil
 import socket
 import ssl
@@ -49,7 +49,8 @@ async def redis_server(directory: Path) -> AsyncIterator[int]:
     try:
         yield port
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
         await process.wait()
 
 
@@ -73,8 +74,8 @@ class Adapter:
     """A running adapter and how to ask it."""
 
     server: str
-    token: str
-    ca_file: Path
+    commands: tuple[str, str]
+    """What a person can paste to read the metric: ours, and curl."""
     session: aiohttp.ClientSession
 
     async def read(self, metric: str) -> str:
@@ -91,20 +92,23 @@ async def adapter(config: Path) -> AsyncIterator[Adapter]:
     """`ottoscaler adapter --standalone`, from the first line it prints to SIGTERM."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ottoscaler", "adapter", "--config", str(config), "--standalone"),
-        *("-o", "json"),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
-        said = json.loads(line)
-        tls = ssl.create_default_context(cafile=said["caFile"])
-        headers = {"Authorization": f"Bearer {said['token']}"}
-        connector = aiohttp.TCPConnector(ssl=tls)
-        async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
-            yield Adapter(said["server"], said["token"], Path(said["caFile"]), session)
+        command = await asyncio.wait_for(process.stdout.readline(), 20)
+        curl = (await process.stdout.readline()).decode().strip()
+        if not curl:
+            raise SystemExit("the adapter did not start: what it said is above")
+        _, _, authority, _, header, url = shlex.split(curl)
+        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=authority))
+        name, _, value = header.partition(": ")
+        async with aiohttp.ClientSession(headers={name: value}, connector=connector) as session:
+            server = url[: url.index("/apis/")]
+            yield Adapter(server, (command.decode().strip(), curl), session)
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
         await process.wait()
 
 
@@ -143,7 +147,7 @@ async def main() -> None:
 
 async def play(config: Path, port: int) -> None:
     """Jobs come, are taken, and end; the metric follows."""
-    async with redis.asyncio.Redis(port=port, protocol=2, retry_on_timeout=True) as client:
+    async with redis.asyncio.Redis(port=port, protocol=2) as client:
         while True:
             with contextlib.suppress(redis.exceptions.ConnectionError):
                 await client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
@@ -151,10 +155,7 @@ async def play(config: Path, port: int) -> None:
             await asyncio.sleep(0.05)
         async with adapter(config) as running:
             print(f"\nthe adapter answers on {running.server}; meanwhile, in another terminal:\n")
-            print(
-                f"  curl --cacert {running.ca_file} -H 'Authorization: Bearer {running.token}' "
-                f"{running.server}/apis/external.metrics.k8s.io/v1beta1/namespaces/default/queue_demand\n"
-            )
+            print("".join(f"  {command}\n" for command in running.commands))
             await show(running, "nothing waits", ("0", "0", "0"))
             for _ in range(5):
                 await client.xadd(STREAM, {"type": "scale_up", "pod_count": "1", "task_id": "demo"})
