@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from ottoscaler.adapter.client import GROUP_VERSION
 from ottoscaler.adapter.config.model import Api as ApiConfig
-from ottoscaler.adapter.options import Options, StartError
+from ottoscaler.adapter.options import StartError
 from ottoscaler.apiservice.certificate_store import CertificateStore, DirectoryStore, SecretStore, StoreError
 from ottoscaler.apiservice.delegated import DelegatedSecurity, GivenCertificate, OwnCertificate
 from ottoscaler.apiservice.ownership import ServiceReference
@@ -28,7 +28,6 @@ from ottoscaler.apiservice.standalone import LOOPBACK, StandaloneSecurity
 from ottoscaler.apiservice.tls import CertificateError
 from ottoscaler.runtime.config import split_address
 from ottoscaler.runtime.kube import KubeClient
-from ottoscaler.runtime.kubeconfig import KubeConfigError
 
 TOKEN_VARIABLE = "OTTOSCALER_TOKEN"  # noqa: S105 - the name of a variable
 Security = DelegatedSecurity | StandaloneSecurity
@@ -67,23 +66,25 @@ class Api:
 async def serve_api(
     config: ApiConfig,
     provider: MetricsProvider,
-    options: Options,
     registry: CollectorRegistry,
     *,
+    kube: KubeClient | None,
     warming: Check,
 ) -> AsyncIterator[Api]:
-    """Serves `provider` until the block is left; `warming` says why answers are not worth asking for yet.
+    """Serves `provider` until the block is left: to the cluster of `kube`, or standalone without one.
+
+    `warming` says why answers are not worth asking for yet.
 
     Raises `StartError`.
     """
     host, port = split_address(config.address)
     async with AsyncExitStack() as stack:
         security: Security
-        if options.standalone:
+        if kube is None:
             host = host if host in LOOPBACK else LOOPBACK[1]
             security = await _standalone(config, registry, stack)
         else:
-            security = await _delegated(config, options, registry, stack)
+            security = _delegated(config, registry, kube)
 
         def unsecured() -> str | None:
             return None if security.is_ready() else "waiting for a certificate and for the cluster's trust"
@@ -112,14 +113,9 @@ async def serve_api(
         yield api
 
 
-async def _delegated(
-    config: ApiConfig, options: Options, registry: CollectorRegistry, stack: AsyncExitStack
-) -> DelegatedSecurity:
+def _delegated(config: ApiConfig, registry: CollectorRegistry, kube: KubeClient) -> DelegatedSecurity:
     try:
-        client = await stack.enter_async_context(await KubeClient.connect(options.kubeconfig))
-        return DelegatedSecurity(client, _certificate(config, client), registry=registry)
-    except KubeConfigError as error:
-        raise StartError(f"{error}; without a cluster, run with --standalone") from error
+        return DelegatedSecurity(kube, _certificate(config, kube), registry=registry)
     except CertificateError as error:
         raise StartError(f"api.certificate: {error}") from error
 

@@ -8,8 +8,9 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -22,13 +23,18 @@ from ottoscaler.adapter.metrics import QueueMetrics
 from ottoscaler.adapter.options import Options, StartError
 from ottoscaler.adapter.readings import Readings
 from ottoscaler.adapter.reload import Reloader
+from ottoscaler.adapter.replicas import Replicas
 from ottoscaler.adapter.sources.base import SourceContext
+from ottoscaler.adapter.sources.sharing import ALONE, Sharing
 from ottoscaler.adapter.supervisor import Supervisor
 from ottoscaler.adapter.telemetry import AdapterCollector, ReloadStatus
 from ottoscaler.apiservice.standalone import LOOPBACK
 from ottoscaler.runtime.clock import SYSTEM_CLOCK
 from ottoscaler.runtime.config import split_address
+from ottoscaler.runtime.kube import KubeClient
+from ottoscaler.runtime.kubeconfig import KubeConfigError
 from ottoscaler.runtime.log import configure_logging, get_logger
+from ottoscaler.runtime.tasks import Backoff, supervise
 
 log = get_logger("adapter")
 
@@ -67,30 +73,32 @@ class _Adapter:
         self._stop = asyncio.Event()
         self._readings = Readings(clock)
         self._metrics = QueueMetrics(self._readings, clock)
-        self._supervisor = Supervisor(
-            self._readings, SourceContext(clock=clock, environ=os.environ, count=self._readings.count)
-        )
         self._reload = ReloadStatus(hash=config.digest, applied_at=clock.time())
         self._registry = CollectorRegistry()
-        self._registry.register(AdapterCollector(self._reload, lambda: self._supervisor.restarts))
         ProcessCollector(registry=self._registry)
 
     async def run(self) -> None:
         async with AsyncExitStack() as stack:
             stack.enter_context(_handlers({signal.SIGTERM: self._stop.set, signal.SIGINT: self._stop.set}))
-            await stack.enter_async_context(self._supervisor)
-            self._apply(self._config)
+            kube = await self._cluster(stack)
+            tasks = _Tasks(stack, await stack.enter_async_context(asyncio.TaskGroup()))
+            supervisor = await stack.enter_async_context(
+                Supervisor(self._readings, self._context(self._sharing(kube, tasks)))
+            )
+            self._registry.register(AdapterCollector(self._reload, lambda: supervisor.restarts))
+
+            def apply(config: Config) -> None:
+                supervisor.apply(config)
+                self._metrics.set_derived(config.root.metrics)
+
+            apply(self._config)
             api = await stack.enter_async_context(
                 serve_api(
-                    self._config.root.api,
-                    self._metrics,
-                    self._options,
-                    self._registry,
-                    warming=self._warming,
+                    self._config.root.api, self._metrics, self._registry, kube=kube, warming=self._warming
                 )
             )
-            http = await self._start_http(stack, api)
-            await self._start_reloading(stack)
+            http = await self._serve_pages(stack, api)
+            self._follow_configuration(stack, tasks, apply)
             log.info(
                 "serving",
                 version=ottoscaler.__version__,
@@ -106,6 +114,27 @@ class _Adapter:
             await asyncio.sleep(0 if self._options.standalone else _NOTICE)
         log.info("stopped")
 
+    async def _cluster(self, stack: AsyncExitStack) -> KubeClient | None:
+        if self._options.standalone:
+            return None
+        try:
+            return await stack.enter_async_context(await KubeClient.connect(self._options.kubeconfig))
+        except KubeConfigError as error:
+            raise StartError(f"{error}; without a cluster, run with --standalone") from error
+
+    def _sharing(self, kube: KubeClient | None, tasks: "_Tasks") -> Sharing:
+        if kube is None:
+            return ALONE
+        name = f"{self._config.root.api.service}-readings"
+        replicas = Replicas(kube, namespace=kube.namespace, name=name, clock=self._clock)
+        tasks.start(supervise(replicas.run, backoff=Backoff(), on_failure=_replicas_failed))
+        return replicas
+
+    def _context(self, sharing: Sharing) -> SourceContext:
+        return SourceContext(
+            clock=self._clock, environ=os.environ, count=self._readings.count, sharing=sharing
+        )
+
     def _warming(self) -> str | None:
         """Right after the start a ready pod would answer 503 for queues that it is about to read."""
         if self._clock.monotonic() > self._started + _WARM_UP:
@@ -113,11 +142,7 @@ class _Adapter:
         unread = sum(state.reading is None and state.failure is None for state in self._readings)
         return f"waiting for the first look at {unread} queues" if unread else None
 
-    def _apply(self, config: Config) -> None:
-        self._supervisor.apply(config)
-        self._metrics.set_derived(config.root.metrics)
-
-    async def _start_http(self, stack: AsyncExitStack, api: Api) -> HttpServer:
+    async def _serve_pages(self, stack: AsyncExitStack, api: Api) -> HttpServer:
         host, port = split_address(self._config.root.http.address)
         if self._options.standalone and host not in LOOPBACK:
             host = LOOPBACK[1]
@@ -136,20 +161,36 @@ class _Adapter:
             why = os.strerror(error.errno or 0)
             raise StartError(f"http.address {host}:{port} cannot be served: {why}") from error
 
-    async def _start_reloading(self, stack: AsyncExitStack) -> None:
+    def _follow_configuration(
+        self, stack: AsyncExitStack, tasks: "_Tasks", apply: Callable[[Config], None]
+    ) -> None:
         if self._options.config is None:
             return
         reloader = Reloader(
             self._config,
             path=self._options.config,
             environ=os.environ,
-            apply=self._apply,
+            apply=apply,
             status=self._reload,
             clock=self._clock,
         )
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        stack.callback(tasks.create_task(reloader.run()).cancel)
+        tasks.start(reloader.run())
         stack.enter_context(_handlers({signal.SIGHUP: reloader.ask}))
+
+
+class _Tasks:
+    """Background work that ends, in the reverse order of its start, when the stack is left."""
+
+    def __init__(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
+        self._stack = stack
+        self._group = group
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._stack.callback(self._group.create_task(work).cancel)
+
+
+def _replicas_failed(error: Exception, delay: float) -> None:
+    log.error("the replicas' agreement failed and is sought again", error=error, retry_in=round(delay, 1))
 
 
 @contextmanager
