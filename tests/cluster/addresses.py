@@ -1,6 +1,6 @@
-"""The fixed addresses of a test cluster.
+"""The fixed addresses and places of a test cluster.
 
-Each cluster has a network namespace of its own, so two of them side by side may use the same ones.
+Each cluster has namespaces of its own, so two of them side by side may use the same ones.
 """
 
 NODE = "node-1"
@@ -11,3 +11,5 @@ SERVICE_CIDR = "10.96.0.0/16"
 API_SERVICE_IP = "10.96.0.1"
 API_PORT = 6443
 API_SERVER = f"https://{NODE_IP}:{API_PORT}"
+NODE_DISK = "/var/local"
+"""A `hostPath` below it lasts as long as the cluster, and no other cluster sees it."""

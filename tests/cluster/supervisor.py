@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import pki
-from tests.cluster.addresses import GATEWAY, NODE_IP, SERVICE_CIDR
+from tests.cluster.addresses import GATEWAY, NODE_DISK, NODE_IP, SERVICE_CIDR
 from tests.cluster.components import START_ORDER, Component, components
 from tests.cluster.readiness import Readiness
 
@@ -78,6 +78,10 @@ class Supervisor:
 
         for command in _NETWORK:
             subprocess.run(command.split(), check=True)
+        disk = self._directory / "disk"
+        disk.mkdir()
+        Path(NODE_DISK).mkdir(parents=True, exist_ok=True)
+        subprocess.run(("mount", "--bind", str(disk), NODE_DISK), check=True)
         pki.make(self._directory / "pki")
         for name in ("etcd", "apiserver"):
             self._start(self._components[name])

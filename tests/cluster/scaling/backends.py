@@ -13,6 +13,7 @@ import aiohttp
 import redis.asyncio
 
 from ottoscaler.runtime.kube import KubeClient, KubeError
+from tests.cluster.addresses import NODE_DISK
 from tests.waiting import until
 
 INTERVAL_SECONDS = 1
@@ -72,7 +73,7 @@ async def run_backend(kube: KubeClient, namespace: str, name: str, *, command: l
                 {
                     "name": "data",
                     "hostPath": {
-                        "path": f"/tmp/ottoscaler-tests/{namespace}/{name}",
+                        "path": f"{NODE_DISK}/{namespace}/{name}",
                         "type": "DirectoryOrCreate",
                     },
                 }
