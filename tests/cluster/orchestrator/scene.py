@@ -89,8 +89,8 @@ class Scene:
 
     async def send(self, **fields: Any) -> str:
         """XADD; the entry's id."""
-        entry: bytes = await self.redis.xadd(STREAM, {key: str(value) for key, value in fields.items()})
-        return entry.decode()
+        entry: Any = await self.redis.xadd(STREAM, {key: str(value) for key, value in fields.items()})
+        return str(entry.decode())
 
     async def scale_up(self, task: str, count: int, **fields: Any) -> str:
         return await self.send(type="scale_up", task_id=task, pod_count=count, **fields)
