@@ -3,6 +3,7 @@ aggregator, the namespace controller."""
 
 import asyncio
 import json
+import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -19,7 +20,7 @@ from tests.cluster.scaling.installation import available, installed, values
 from tests.cluster.scaling.metric import GROUP, ask
 from tests.waiting import until
 
-NAMESPACE = "aggregated-api"
+NAMESPACE = f"aggregated-api-{secrets.token_hex(4)}"
 JOBS = {"generator": 3, "scale-events": 4}
 
 
