@@ -7,10 +7,11 @@ that no number on it could be trusted.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError, ResponseError
 
@@ -21,6 +22,7 @@ Replies = list[Any] | RedisError
 """What the commands of a transaction got, an error in the place of a single one's reply; or the error for
 which the server did not run it at all."""
 
+_pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # its stub means tuples of one
 _BREATH = 8
 """Transactions after which other tasks get their turn: some 100 µs of parsing."""
 
@@ -44,7 +46,7 @@ async def exchange(
             commands.append(("ASKING",))
         commands += [("MULTI",), *transaction, ("EXEC",)]
     try:
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        await connection.send_packed_command(map(_pack, commands), check_health=False)
         await _check_role(connection, must_be_master=must_be_master)
         for number, transaction in enumerate(transactions):
             if number % _BREATH == 0:

@@ -5,7 +5,6 @@ that is delivered meanwhile is neither lost nor counted twice. Answers are check
 half-written reply or another server's dialect must end in an error, never in a number.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ottoscaler.adapter.sources.redis.ids import parse_id
@@ -103,7 +102,7 @@ def parse_summary(reply: Any) -> PendingSummary:
         case [0, *_]:
             return PendingSummary(0, 0, 0, ())
         case [int() as count, bytes() as first, bytes() as last, list() as holders]:
-            names = tuple(_text(_list(holder)[0]) for holder in holders if holder)
+            names = tuple(_text(holder[0]) for holder in holders if isinstance(holder, list) and holder)
             return PendingSummary(_count(count), _id(first), _id(last), names)
     raise Malformed("no summary of pending entries")
 
@@ -122,21 +121,26 @@ def parse_held(reply: Any) -> list[Held]:
 
 def parse_entry_ids(reply: Any) -> list[int]:
     """The ids of `XRANGE` or `XREVRANGE`, in the order given. Raises `Malformed`."""
-    return [_id(_list(entry)[0]) for entry in _list(reply)]
+    ids: list[int] = []
+    for entry in _list(reply):
+        match entry:
+            case [bytes() as id, _]:
+                ids.append(_id(id))
+            case _:
+                raise Malformed("no stream entry")
+    return ids
 
 
 def _mapping(reply: Any) -> dict[bytes, Any]:
     flat = _list(reply)
-    if len(flat) % 2:
-        raise Malformed("an odd number of fields")
-    keys = flat[::2]
-    if not all(isinstance(key, bytes) for key in keys):
-        raise Malformed("a field without a name")
-    return dict(zip(keys, flat[1::2], strict=True))
+    try:
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+    except (TypeError, ValueError):
+        raise Malformed("no fields with values") from None
 
 
 def _list(reply: Any) -> list[Any]:
-    if not isinstance(reply, list) or any(isinstance(item, Exception) for item in reply):
+    if not isinstance(reply, list):
         raise Malformed("no list")
     return reply
 
@@ -166,17 +170,9 @@ def _entry(value: Any) -> tuple[int | None, int]:
     match value:
         case None:
             return None, 0
-        case [bytes() as entry, [*fields]]:
-            return _id(entry), sum(len(each) for each in _strings(fields))
-        case [bytes() as entry, *_]:
-            return _id(entry), 0
+        case [bytes() as entry, fields]:
+            return _id(entry), sum(len(field) for field in _list(fields) if isinstance(field, bytes))
     raise Malformed("no stream entry")
-
-
-def _strings(values: Sequence[Any]) -> Sequence[bytes]:
-    if not all(isinstance(value, bytes) for value in values):
-        raise Malformed("a field of an entry that is no string")
-    return values
 
 
 def _text(value: Any) -> str:
