@@ -7,6 +7,7 @@ below /apis is judged as a path.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
@@ -24,6 +25,7 @@ _VERBS = {
     "DELETE": "delete",
 }
 _VERB_PREFIXES = frozenset(["proxy", "watch"])
+_LONGEST_KEPT = 512
 _NAMESPACE_SUBRESOURCES = frozenset(["status", "finalize"])
 
 NO_QUERY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -79,8 +81,17 @@ def _parse_query(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def attributes(method: str, target: Target) -> Attributes:
-    """What a request wants to do. Raises `TargetError` where Kubernetes cannot tell either."""
-    path = target.path
+    """What a request wants to do. Raises `TargetError` where Kubernetes cannot tell either.
+
+    Requests that differ in their query alone get the same object, so that what is known of one is
+    quickly found for the others.
+    """
+    judge = _attributes if len(target.path) <= _LONGEST_KEPT else _attributes.__wrapped__
+    return judge(method, target.path, watches(target.query))
+
+
+@lru_cache(maxsize=512)
+def _attributes(method: str, path: str, watch: bool) -> Attributes:
     parts = trimmed.split("/") if (trimmed := path.strip("/")) else []
     grouped = len(parts) >= 4 and parts[0] == "apis"
     if not grouped and not (len(parts) >= 3 and parts[0] == "api"):
@@ -99,7 +110,7 @@ def attributes(method: str, target: Target) -> Attributes:
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 and verb not in _VERB_PREFIXES else ""
     if not name and verb == "get":
-        verb = "watch" if watches(target.query) else "list"
+        verb = "watch" if watch else "list"
     elif not name and verb == "delete":
         verb = "deletecollection"
     return Attributes(

@@ -46,7 +46,8 @@ def http(data: bytes) -> None:
     wire = _runner().run(converse(service, list(_chunks(data))))
     for status, content_type, body in http_answers(bytes(wire.written), service.methods):
         assert status in _STATUSES, (status, body)
-        _check_body(status, content_type, body)
+        if body:
+            _check_body(status, content_type, body)
 
 
 def _check_body(status: int, content_type: str, body: bytes) -> None:
@@ -59,7 +60,7 @@ def _check_body(status: int, content_type: str, body: bytes) -> None:
         assert (kind == "Status") == (status >= 400)
         return
     else:
-        assert content_type.startswith("text/plain") or not body, content_type
+        assert content_type.startswith("text/plain"), content_type
         return
     assert (content.get("kind") == "Status") == (status >= 400)
 
