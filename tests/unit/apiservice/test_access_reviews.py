@@ -6,6 +6,7 @@ Contract: external-metrics-api.md, "Who may ask", item 5.
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -244,6 +245,18 @@ async def test_an_answer_that_is_none_is_an_error(kind: type[Reviews]) -> None:
     with pytest.raises(AuthorizerUnavailable) as refused:
         await authorizer(kind(lambda _: {})).authorize(JANE, reading())
     assert "text of the API server" not in str(refused.value)
+
+
+class Encoding(Reviews):
+    async def create(self, path: str, body: Any) -> Any:
+        msgspec.json.encode(body)
+        return await super().create(path, body)
+
+
+async def test_a_name_that_is_no_text_cannot_be_asked_about_and_is_an_error() -> None:
+    reviews = Encoding(lambda _: {"allowed": True})
+    with pytest.raises(AuthorizerUnavailable, match="no text"):
+        await authorizer(reviews).authorize(User(name="jane\udcff"), reading())
 
 
 async def test_a_flood_of_different_questions_is_asked_a_few_at_a_time() -> None:
