@@ -30,7 +30,7 @@ async def test_the_leader_is_killed(namespace: str, kubeconfig: Path) -> None:
             assert here.ran().total() == workers
             assert (await second.status())["leading"]
             for name in here.ran():
-                assert here.handler.received.stages(name) == ["CREATED", "RUNNING", "COMPLETED"]
+                assert here.handler.received.told(name) == ["CREATED", "RUNNING", "COMPLETED"]
 
 
 async def test_a_replica_that_ends_in_order_hands_over_at_once(namespace: str, kubeconfig: Path) -> None:

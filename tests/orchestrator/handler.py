@@ -42,6 +42,10 @@ class Received:
         """Lines that were announced as missing."""
         return sum(int(each.metadata.get("dropped_lines", 0)) for each in self.entries[worker])
 
+    def told(self, worker: str) -> list[str]:
+        """As `stages`, each once: a leader that was killed leaves it open whether the last ones were told."""
+        return list(dict.fromkeys(self.stages(worker)))
+
     def stages(self, worker: str) -> list[str]:
         """The names of the transitions that were told, in order."""
         names = pb.WorkerStatusNotification.StatusType.Name

@@ -1,11 +1,10 @@
 """What a leader must know of the work of the one before: how far logs were taken, what was told.
 
-One ConfigMap in the workers' namespace, a short entry a worker, written behind: changes are collected
-and merged every two seconds and at the end. A leader that dies without warning repeats at most that
-much to the handler, under the same numbers.
+One ConfigMap in the workers' namespace, a short entry a worker, written behind: what was told is merged
+within a quarter of a second, how far logs were taken every two seconds, and everything at the end. A
+leader that dies without warning repeats at most that much to the handler, under the same numbers.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +21,8 @@ from ottoscaler.runtime.log import get_logger
 log = get_logger("marks")
 
 NAME = "ottoscaler-marks"
-_INTERVAL = 2.0
+_SOON = 0.25
+_LATER = 2.0
 _MOST = 4000
 """Entries, of about 150 bytes: an object may have 1 MiB."""
 
@@ -56,10 +56,8 @@ class Marks:
         self._namespace = namespace
         self._clock = clock
         self._marks: dict[str, Mark] = {}
-        self._dirty: set[str] = set()
-
-    def __iter__(self) -> Iterable[str]:
-        return iter(tuple(self._marks))
+        self._soon: set[str] = set()
+        self._later: set[str] = set()
 
     def get(self, pod: str) -> Mark:
         """The worker's mark; an empty one when nothing is known."""
@@ -71,23 +69,27 @@ class Marks:
 
     def told(self, pod: str, stage: Stage, task_id: str) -> None:
         """The handler has acknowledged that the worker came to `stage`."""
-        self._set(pod, replace(self.get(pod), told=stage, task_id=task_id if len(task_id) <= 128 else ""))
+        short = task_id if len(task_id) <= 128 else ""
+        if self._set(pod, replace(self.get(pod), told=stage, task_id=short)):
+            self._soon.add(pod)
 
     def taken(self, pod: str, position: Position | None, lines: int) -> None:
         """The handler has taken the log up to `position`."""
         mark = self.get(pod)
-        self._set(pod, replace(mark, position=position or mark.position, lines=max(lines, mark.lines)))
+        if self._set(pod, replace(mark, position=position or mark.position, lines=max(lines, mark.lines))):
+            self._later.add(pod)
 
     def forget(self, pod: str) -> None:
         """The worker is gone and all is told."""
         if self._marks.pop(pod, None) is not None:
-            self._dirty.add(pod)
+            self._later.add(pod)
 
-    def _set(self, pod: str, mark: Mark) -> None:
+    def _set(self, pod: str, mark: Mark) -> bool:
+        """False when there are too many: then a restart may repeat; the workers themselves lose nothing."""
         if pod not in self._marks and len(self._marks) >= _MOST:
-            return  # beyond that a restart may repeat; the workers themselves lose nothing
+            return False
         self._marks[pod] = mark
-        self._dirty.add(pod)
+        return True
 
     async def load(self) -> None:
         """Reads what was written before. Raises `KubeError`."""
@@ -104,15 +106,21 @@ class Marks:
             for pod, text in (found.get("data") or {}).items()
             if (mark := _decode(text)) is not None
         }
-        self._dirty.clear()
+        self._soon.clear()
+        self._later.clear()
 
     async def run(self) -> None:
         """Writes what has changed, until cancelled."""
         failing = False
+        flushed = self._clock.monotonic()
         while True:
-            await self._clock.sleep(_INTERVAL)
+            await self._clock.sleep(_SOON)
+            if self._clock.monotonic() - flushed >= _LATER:
+                flushed = self._clock.monotonic()
+                self._soon |= self._later
+                self._later = set()
             try:
-                await self.flush()
+                await self._write()
                 failing = False
             except KubeError as error:
                 if not failing:
@@ -120,15 +128,20 @@ class Marks:
                     log.warning("marks cannot be written, trying again", error=error)
 
     async def flush(self) -> None:
-        """Writes what has changed. Raises `KubeError`."""
-        changed, self._dirty = self._dirty, set()
+        """Writes all that has changed. Raises `KubeError`."""
+        self._soon |= self._later
+        self._later = set()
+        await self._write()
+
+    async def _write(self) -> None:
+        changed, self._soon = self._soon, set()
         if not changed:
             return
         data = {pod: _encode(self._marks[pod]) if pod in self._marks else None for pod in changed}
         try:
             await self._kube.patch(config_maps_path(self._namespace, NAME), {"data": data})
         except KubeError as error:
-            self._dirty |= changed
+            self._soon |= changed
             if error.status == 404:
                 await self._create_again()
             else:
@@ -141,7 +154,7 @@ class Marks:
             "data": {pod: _encode(mark) for pod, mark in self._marks.items()},
         }
         await self._kube.create(config_maps_path(self._namespace), body)
-        self._dirty.clear()
+        self._soon.clear()
 
 
 def _encode(mark: Mark) -> str:
