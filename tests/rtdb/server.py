@@ -59,14 +59,18 @@ class RtdbServer:
         self.answered: Counter[int] = Counter()
         """How often each status was answered."""
         self.streams: set[Stream] = set()
-        self.bytes_sent = 0
-        """Bytes of event-stream frames sent, by streams that have ended too."""
+        self._bytes_of_ended_streams = 0
         self._keep_alive = keep_alive
         self._default_namespace = default_namespace
         self._data = data
         self._databases: dict[str, Database] = disk.load(data) if data is not None else {}
         self._handlers = Handlers(self.tokens)
         self._runner: web.AppRunner | None = None
+
+    @property
+    def bytes_streamed(self) -> int:
+        """Bytes of event streams so far, by those that have ended too."""
+        return self._bytes_of_ended_streams + sum(stream.sent for stream in self.streams)
 
     @property
     def address(self) -> str:
@@ -174,7 +178,7 @@ class RtdbServer:
         finally:
             listener.close()
             self.streams.discard(stream)
-            self.bytes_sent += stream.sent
+            self._bytes_of_ended_streams += stream.sent
 
     def _namespace(self, request: web.Request) -> str:
         host = request.host.partition(":")[0]
@@ -183,11 +187,20 @@ class RtdbServer:
         return host.partition(".")[0] if host.endswith(_REAL_DOMAINS) else self._default_namespace
 
     async def _control(self, request: web.Request) -> web.Response:
-        """`POST /.control/faults`: a list of faults as JSON; those of running streams happen at once."""
+        """`POST /.control/faults`: a list of faults as JSON; those of running streams happen at once.
+
+        Answers what has happened so far.
+        """
         faults = msgspec.json.decode(await request.read(), type=list[Fault])
         for fault in faults:
             if fault.where == "running":
                 self.disturb(fault)
             else:
                 self.faults.add(fault)
-        return web.json_response({"streams": len(self.streams), "happened": self.faults.happened})
+        return web.json_response(
+            {
+                "streams": len(self.streams),
+                "happened": self.faults.happened,
+                "bytesStreamed": self.bytes_streamed,
+            }
+        )
