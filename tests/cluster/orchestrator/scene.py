@@ -16,7 +16,7 @@ from typing import Any
 import redis.asyncio
 
 from ottoscaler.orchestrator.worker import Worker, read_worker
-from ottoscaler.runtime.kube import KubeClient
+from ottoscaler.runtime.kube import KubeClient, KubeError
 from tests.orchestrator.handler import Handler
 from tests.orchestrator.replica import Replica
 from tests.redis.server import RedisServer
@@ -119,7 +119,10 @@ class Scene:
         """Waits until no worker exists."""
 
         async def gone() -> bool:
-            return not await self.workers()
+            try:
+                return not await self.workers()
+            except KubeError:
+                return False  # the API server is being restarted
 
         await until(gone, within=within, every=0.1, what="no worker is left")
 
