@@ -1,6 +1,6 @@
 """The test cluster by hand.
 
-python -m tests.cluster build                 the control plane's program
+python -m tests.cluster build                 the control plane's program and the image's packages
 python -m tests.cluster up [DIR]              a cluster that stays; prints its kubeconfig
 python -m tests.cluster exec [DIR] -- CMD…    a command in its network, e.g. kubectl
 python -m tests.cluster status [DIR]          what runs, and what died
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tests.cluster import binaries
-from tests.cluster.images import ROOT
+from tests.cluster.images import ROOT, ImageError, prepared
 from tests.cluster.launcher import TIED, Cluster, ClusterError
 
 
@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> int:
     try:
         match verb:
             case "build":
-                print(binaries.controlplane())
+                print(binaries.controlplane(), prepared(), sep="\n")
             case "up":
                 up(rest)
             case "exec":
@@ -114,7 +114,7 @@ def main(arguments: list[str]) -> int:
                 return run_pytest(rest)
             case _:
                 raise UsageError(f"no command {verb!r}\n\n{__doc__}")  # noqa: TRY301
-    except (ClusterError, binaries.BuildError) as error:
+    except (ClusterError, binaries.BuildError, ImageError) as error:
         print(error, file=sys.stderr)
         return 1
     except UsageError as error:

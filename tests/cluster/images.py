@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ _LINKS = {"/bin": "usr/bin", "/lib": "usr/lib", "/lib64": "usr/lib64", "/sbin": 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class DockerfileError(Exception):
-    """The Dockerfile says something that the test cluster cannot imitate."""
+class ImageError(Exception):
+    """The image cannot be imitated: the Dockerfile says something unknown, or its packages do not install."""
 
 
 @dataclass(slots=True)
@@ -47,66 +48,79 @@ class Stage:
 
 
 def last_stage(text: str) -> Stage:
-    """Reads a Dockerfile's last stage. Raises `DockerfileError` for what it does not know."""
+    """Reads a Dockerfile's last stage. Raises `ImageError` for what it cannot imitate."""
+    joined = re.sub(r"\\\n", " ", text)
+    lines = [
+        line.strip() for line in joined.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
+    begin = max((place for place, line in enumerate(lines) if line.upper().startswith("FROM ")), default=-1)
     stage = Stage()
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        word, _, rest = line.strip().partition(" ")
-        rest = rest.strip()
-        match word.upper():
-            case "" | "#":
-                pass
-            case comment if comment.startswith("#"):
-                pass
-            case "FROM":
-                stage = Stage()
-            case "RUN" | "LABEL" | "EXPOSE" | "ARG":
-                pass
-            case "COPY":
-                *_, source, target = rest.split()
-                stage.copies.append((source, target))
-            case "ENV":
-                stage.env |= dict(part.split("=", 1) for part in shlex.split(rest))
-            case "USER":
-                user, _, group = rest.partition(":")
-                stage.user, stage.group = int(user), int(group or user)
-            case "WORKDIR":
-                stage.workdir = rest
-            case "ENTRYPOINT":
-                stage.entrypoint, stage.cmd = json.loads(rest), []
-            case "CMD":
-                stage.cmd = json.loads(rest)
-            case other:
-                raise DockerfileError(f"the Dockerfile's {other} is not known to tests/cluster/images.py")
+    for line in lines[begin + 1 :]:
+        word, _, rest = line.partition(" ")
+        try:
+            _apply(stage, word.upper(), rest.strip())
+        except ValueError as error:
+            raise ImageError(f"tests/cluster/images.py cannot imitate the Dockerfile's: {line}") from error
     return stage
 
 
-def _environment() -> Path:
+def _apply(stage: Stage, word: str, rest: str) -> None:
+    """What one instruction changes. Raises `ValueError` when it is none of the forms known here."""
+    match word, rest.split():
+        case (("LABEL" | "EXPOSE"), _):
+            pass
+        case "COPY", [build, source, target] if build.startswith("--from="):
+            stage.copies.append((source, target))
+        case "ENV", _:
+            stage.env |= dict(part.split("=", 1) for part in shlex.split(rest))
+        case "USER", [who]:
+            user, _, group = who.partition(":")
+            stage.user, stage.group = int(user), int(group or user)
+        case "WORKDIR", [directory]:
+            stage.workdir = directory
+        case "ENTRYPOINT", _:
+            stage.entrypoint, stage.cmd = json.loads(rest), []
+        case "CMD", _:
+            stage.cmd = json.loads(rest)
+        case _:
+            raise ValueError(word)
+
+
+def prepared() -> Path:
     """A virtual environment with the image's packages and nothing else: made by the same lock, kept."""
-    lock, project = ROOT / "requirements" / "runtime.lock", ROOT / "pyproject.toml"
-    key = hashlib.sha256(lock.read_bytes() + project.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    target = cache_directory() / f"image-{key}"
+    lock = ROOT / "requirements" / "runtime.lock"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    content = json.dumps([lock.read_text(), project, sys.version])
+    target = cache_directory() / f"image-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     done = target / ".complete"
     target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / "image.lock").open("w") as lock_file:
-        fcntl.flock(lock_file, fcntl.LOCK_EX)
+    with (target.parent / "image.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
         if not done.exists():
             print("making the image's environment", file=sys.stderr, flush=True)
-            pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-            no_cache = {"env": os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}, "check": True}
-            wheel = ["-m", "hatchling", "build", "-t", "wheel", "-d", str(target / "dist")]
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(target)], check=True)
-            subprocess.run([*pip, "--require-hashes", "--requirement", str(lock)], **no_cache)  # type: ignore[call-overload]
-            subprocess.run(
-                [sys.executable, *wheel],
-                cwd=ROOT,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=True,
-            )
-            built = next((target / "dist").glob("*.whl"))
-            subprocess.run([*pip, "--no-deps", "--no-index", str(built)], check=True)
+            _install(target, lock)
             done.touch()
     return target
+
+
+def _install(target: Path, lock: Path) -> None:
+    """What the Dockerfile's build stage does. Raises `ImageError` with the installer's words."""
+    dist, python = target / "dist", str(target / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install", "-q"]
+    _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(target)])
+    _run([*pip, "--require-hashes", "--requirement", str(lock)])
+    _run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(dist)])
+    _run([*pip, "--no-deps", "--no-index", str(next(dist.glob("*.whl")))])
+
+
+def _run(command: list[str]) -> None:
+    result = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if result.returncode:
+        raise ImageError(
+            f"the image's environment cannot be made: {' '.join(command)}\n{result.stdout[-4000:]}"
+        )
 
 
 def _python_directories() -> list[str]:
@@ -116,11 +130,9 @@ def _python_directories() -> list[str]:
 def project_image() -> dict[str, Any]:
     """The project's image as the Dockerfile describes it, with the sources of this tree."""
     stage = last_stage((ROOT / "Dockerfile").read_text())
-    environment = _environment()
+    environment = prepared()
     if stage.copies != [("/opt/ottoscaler", "/opt/ottoscaler")]:
-        raise DockerfileError(
-            f"the Dockerfile's last stage copies {stage.copies}: teach tests/cluster/images.py"
-        )
+        raise ImageError(f"the Dockerfile's last stage copies {stage.copies}: teach tests/cluster/images.py")
     packages = next((environment / "lib").glob("python3*")) / "site-packages" / "ottoscaler"
     return {
         "ro": [
