@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from ottoscaler.apiservice.delegation import ClusterTrust
 from ottoscaler.apiservice.security_metrics import SecurityMetrics
-from ottoscaler.apiservice.trust import Trust, TrustError, ambiguous_names, read_trust
+from ottoscaler.apiservice.trust import Trust, TrustError, ambiguous_names, anchor_of, read_trust
 from ottoscaler.runtime.kube import KubeError, WatchEvent
 from tests.component.apiservice.authorities import authority, configmap_data, new_key
 
@@ -95,6 +95,14 @@ def test_two_keys_under_one_name_are_pointed_out_and_a_renewed_ca_is_not() -> No
     assert ambiguous_names((FRONT.certificate, authority("front-proxy-ca").certificate)) == (
         "CN=front-proxy-ca",
     )
+
+
+def test_an_anchor_is_a_name_and_a_key_and_nothing_else() -> None:
+    key = new_key()
+    first = anchor_of(authority("one", key=key).certificate)
+    assert anchor_of(authority("one", key=key).certificate) == first, "renewed"
+    assert anchor_of(authority("one").certificate) != first, "another key"
+    assert anchor_of(authority("two", key=key).certificate) != first, "another name"
 
 
 class Published:
