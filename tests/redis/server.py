@@ -86,7 +86,7 @@ class RedisServer:
 
     def client(self, **options: object) -> "redis.Redis":
         """A client of the library, which answers in bytes."""
-        made: redis.Redis = redis.Redis(port=self.port, protocol=2, **options)  # type: ignore[arg-type]
+        made: redis.Redis = redis.Redis(host="127.0.0.1", port=self.port, protocol=2, **options)  # type: ignore[arg-type]
         return made
 
     @contextlib.contextmanager

@@ -123,5 +123,8 @@ def is_about_server(error: RedisError) -> bool:
 
 
 def _code_of(error: BaseException) -> str:
-    code = getattr(error, "status_code", None)
-    return str(code) if code else str(error).partition(" ")[0]
+    """The word that the server's error begins with; for EXECABORT, the word of its cause."""
+    code, text = getattr(error, "status_code", None), str(error)
+    if code == "EXECABORT":
+        return text.rpartition("because of: ")[2].partition(" ")[0]
+    return str(code) if code else text.partition(" ")[0]
