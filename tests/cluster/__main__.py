@@ -83,6 +83,8 @@ def run_pytest(arguments: list[str]) -> int:
         tempfile.TemporaryDirectory(prefix="ottoscaler-cluster-") as scratch,
         Cluster.running(Path(scratch) / "c") as cluster,
     ):
+        # Ctrl-C is pytest's, which says what it saw until then; the cluster goes when pytest has gone.
+        signal.signal(signal.SIGINT, lambda *_: None)
         inside = (*TIED, *cluster.inside(*pytest))
         result = subprocess.run(inside, env=os.environ | cluster.environ(), check=False).returncode
         for words in cluster.died():
