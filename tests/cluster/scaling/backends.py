@@ -142,6 +142,11 @@ class RedisQueue:
         return f"redis://redis.{self._namespace}.svc.cluster.local:6379/0"
 
     @property
+    def url_by_address(self) -> str:
+        """For who cannot resolve the cluster's names."""
+        return f"redis://{self._address}:6379/0"
+
+    @property
     def configuration(self) -> dict[str, Any]:
         return {
             "name": self.name,
