@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check format unit component test-cluster bench proto lock cluster-up cluster-down clean
+.PHONY: help run test check format unit component test-cluster bench chart-schema proof-fuzz proof-redis-model proto lock \
+	cluster-up cluster-down clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -32,6 +33,10 @@ check: $(READY) ## format, lint, types, import layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m ottoscaler.orchestrator.protocol --check
+
+proto: $(READY) ## the generated code of the gRPC protocol anew
+	$(BIN)/python -m ottoscaler.orchestrator.protocol
 
 format: $(READY) ## ruff's format and safe fixes
 	$(BIN)/ruff format .
@@ -48,9 +53,15 @@ test-cluster: $(READY) ## tests on a real control plane
 	@scripts/bootstrap test
 	$(BIN)/python -m tests.cluster pytest tests/cluster
 
-bench: $(READY) ## the figures, as ratios in one run
+bench: $(READY) ## our server beside the Go library that other adapters embed, as ratios in one run
 	@scripts/bootstrap test
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.serving
+
+chart-schema: $(READY) ## charts/ottoscaler/values.schema.json anew from the configuration's types
+	$(BIN)/python scripts/chart_schema.py
+
+proof-fuzz: $(READY) ## ten minutes of fuzzing the borders; result in docs/results/
+	$(BIN)/python -m tests.fuzz --seconds 600 --report docs/results/fuzz.md
 
 cluster-up: $(READY) ## a control plane to play with; prints its kubeconfig
 	@scripts/bootstrap test
@@ -58,6 +69,10 @@ cluster-up: $(READY) ## a control plane to play with; prints its kubeconfig
 
 cluster-down: $(READY) ## ends it
 	@$(BIN)/python -m tests.cluster down
+
+proof-redis-model: $(READY) ## ten thousand random commands against a model; result in docs/results/
+	@scripts/bootstrap run
+	$(BIN)/python -m tests.redis.proof
 
 lock: ## the locks anew from pyproject.toml (needs uv)
 	scripts/lock
