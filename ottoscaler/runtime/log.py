@@ -10,7 +10,16 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal
 
-import structlog
+# structlog.dev draws tracebacks with rich where it can import it: 4 MiB in every process, never used here.
+_rich = sys.modules.get("rich", Ellipsis)
+sys.modules["rich"] = None  # type: ignore[assignment]
+try:
+    import structlog
+finally:
+    if _rich is Ellipsis:
+        del sys.modules["rich"]
+    else:
+        sys.modules["rich"] = _rich
 
 LogFormat = Literal["text", "json"]
 
