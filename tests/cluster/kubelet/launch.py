@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.cluster.kubelet import environment, sandbox
 from tests.cluster.kubelet.context import NodeContext
-from tests.cluster.kubelet.errors import ImageMissing, ImageNeverPulled
+from tests.cluster.kubelet.errors import ConfigurationProblem, ImageMissing, ImageNeverPulled
 from tests.cluster.kubelet.images import Image
 from tests.cluster.kubelet.objects import ObjectReader
 from tests.cluster.kubelet.podobject import PodObject
@@ -43,6 +43,8 @@ async def prepare(
     context: NodeContext,
 ) -> ContainerSpec:
     """What to tell the runtime. Raises `CannotStart`."""
+    if container.get("restartPolicy"):
+        raise ConfigurationProblem("this node runs no restartable init containers (sidecars)")
     image = _image(container, context)
     user = identity(pod, container, image)
     links = pod.spec.get("enableServiceLinks") is not False
