@@ -65,7 +65,17 @@ class RedisServer:
                 )
             command += [str(config), "--sentinel"]
         else:
-            command += [*listen, "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", ""]
+            command += [
+                *listen,
+                "--bind",
+                "127.0.0.1",
+                "--dir",
+                str(self.directory),
+                "--save",
+                "",
+                "--repl-diskless-sync-delay",
+                "0",
+            ]
             command += ["--appendonly", "no", "--enable-debug-command", "yes", *self._arguments]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)

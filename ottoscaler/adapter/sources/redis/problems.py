@@ -8,14 +8,12 @@ import ssl
 from typing import NamedTuple
 
 from redis.exceptions import (
-    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     InvalidResponse,
     MasterDownError,
     MaxConnectionsError,
-    MovedError,
     RedisError,
     ResponseError,
 )
@@ -41,24 +39,16 @@ class ServerProblem(Exception):
         self.problem = problem
 
 
-class Redirected(Exception):
-    """A node of a Cluster says that the key lives elsewhere."""
-
-    def __init__(self, error: AskError) -> None:
-        super().__init__(str(error))
-        self.host: str = error.host
-        self.port: int = error.port
-        self.only_once = not isinstance(error, MovedError)
-        """ASK: the slot is moving, and only this key is there already."""
-
-
+_PART_OF_CLUSTER = "Redis is part of a Cluster: add `cluster: true`"
 _BY_CODE: dict[str, Problem] = {
+    "ASK": Problem("error", _PART_OF_CLUSTER),
     "CLUSTERDOWN": Problem("unreachable", "the Redis Cluster is down or has slots that no node serves"),
     "CROSSSLOT": Problem(
         "invalid", "its keys live in different slots of the Redis Cluster: give them one {hash tag}"
     ),
     "LOADING": Problem("unreachable", "Redis is loading its data set"),
     "MASTERDOWN": Problem("unreachable", "the Redis replica has lost its master"),
+    "MOVED": Problem("error", _PART_OF_CLUSTER),
     "NOAUTH": Problem("unauthorized", "Redis wants a password"),
     "NOPERM": Problem("forbidden", "the Redis user lacks a right"),
     "OOM": Problem("error", "Redis is out of memory"),

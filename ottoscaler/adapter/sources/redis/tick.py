@@ -175,7 +175,7 @@ class Tick:
 
     def _take(self, reading: _Reading, replies: Replies, sent: float) -> bool:
         """Publishes what the replies mean; True when the reading needs another transaction."""
-        if isinstance(replies, AskError):
+        if isinstance(replies, AskError) and self._topology.nodes_fail_alone:
             self._moved.append((reading.queue, replies))
             return False
         if isinstance(replies, RedisError):

@@ -135,7 +135,7 @@ class _Single:
         return self._node
 
     def at(self, address: Address) -> Node:
-        raise ServerProblem(Problem("error", "Redis is part of a Cluster: add `cluster: true`"))
+        raise ServerProblem(Problem("error", "only a Redis Cluster has other nodes"))
 
     def doubt(self) -> None:
         pass
@@ -186,7 +186,7 @@ class _Sentinel:
         return self._node
 
     def at(self, address: Address) -> Node:
-        raise ServerProblem(Problem("error", "Redis is part of a Cluster: add `cluster: true`"))
+        raise ServerProblem(Problem("error", "only a Redis Cluster has other nodes"))
 
     def doubt(self) -> None:
         pass

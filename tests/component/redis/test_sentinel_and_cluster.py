@@ -1,0 +1,212 @@
+"""Failovers are followed and moved slots found, with numbers that are right before, meanwhile and after."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ottoscaler.adapter.reading import ReadFailure, Reading
+from ottoscaler.adapter.sources.base import SourceError
+from ottoscaler.adapter.sources.redis import BACKEND
+from ottoscaler.adapter.sources.redis.settings import RedisLists, RedisSettings
+from ottoscaler.runtime.redis import RedisSentinel
+from ottoscaler.runtime.redis_client import client as open_client
+from tests.redis.cluster import ClusterOfThree
+from tests.redis.sentinel import MASTER, SentinelSet
+from tests.redis.server import RedisServer
+from tests.sources import Published, queue, read_once, running, source_of
+from tests.waiting import until
+
+
+@pytest.fixture
+def redises() -> Iterator[SentinelSet]:
+    with SentinelSet() as redises:
+        yield redises
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ClusterOfThree]:
+    with ClusterOfThree() as cluster:
+        yield cluster
+
+
+def _add(client: Any, stream: str, entries: int, *, group: bool = True) -> None:
+    for number in range(entries):
+        client.xadd(stream, {"task_id": str(number)})
+    if group:
+        client.xgroup_create(stream, "workers", "0")
+
+
+def _behind_sentinel(redises: SentinelSet, master: str = MASTER) -> RedisSettings:
+    return RedisSettings(
+        url=redises.url, sentinel=RedisSentinel(master=master), stream="jobs", group="workers"
+    )
+
+
+async def _acknowledged(server: RedisServer) -> None:
+    """Until the replica has all that the master has."""
+    with server.commands() as client:
+        assert client.wait(1, 5000) == 1
+
+
+async def test_the_master_that_dies_is_followed(redises: SentinelSet) -> None:
+    dead = redises.master()
+    with dead.commands() as client:
+        _add(client, "jobs", 3)
+    await _acknowledged(dead)
+    async with running(source_of(BACKEND, [queue("jobs", _behind_sentinel(redises))])) as published:
+        assert (await published.reading()).waiting == 3
+        dead.stop()
+        assert isinstance(await published.next(), SourceError)
+        await until(lambda: redises.master() is not dead, within=30.0, what="a failover")
+        assert (await published.reading()).waiting == 3
+        with redises.master().commands() as client:
+            _add(client, "jobs", 2, group=False)
+        await published.reading(where=lambda reading: reading.waiting == 5)
+    assert {reading.waiting for reading in published.readings()} == {3, 5}
+
+
+async def test_a_master_that_is_replaced_alive_is_left(redises: SentinelSet) -> None:
+    old = redises.master()
+    with old.commands() as client:
+        _add(client, "jobs", 3)
+    await _acknowledged(old)
+    async with running(source_of(BACKEND, [queue("jobs", _behind_sentinel(redises))])) as published:
+        await published.reading()
+        redises.fail_over()
+        await until(lambda: redises.master() is not old, within=30.0, what="a failover")
+        with redises.master().commands() as client:
+            _add(client, "jobs", 4, group=False)
+        await published.reading(where=lambda reading: reading.waiting == 7)
+    assert {reading.waiting for reading in published.readings()} == {3, 7}
+
+
+async def test_what_sentinel_does_not_know_is_said(redises: SentinelSet) -> None:
+    found = await read_once(BACKEND, queue("jobs", _behind_sentinel(redises, "other")))
+    assert isinstance(found, SourceError)
+    assert str(found) == "no Sentinel knows a healthy Redis master of that name"
+
+
+async def test_sentinels_that_are_gone_are_done_without_for_a_while(redises: SentinelSet) -> None:
+    with redises.master().commands() as client:
+        _add(client, "jobs", 3)
+    async with running(source_of(BACKEND, [queue("jobs", _behind_sentinel(redises))])) as published:
+        await published.reading()
+        for sentinel in redises.sentinels:
+            sentinel.stop()
+        assert (await published.reading()).waiting == 3
+
+
+async def test_a_client_for_the_orchestrator_finds_the_master(redises: SentinelSet) -> None:
+    connection = _behind_sentinel(redises).connection()
+    async with open_client(connection, environ={}) as client:
+        await client.xadd("jobs", {"task_id": "1"})
+        assert await client.xlen("jobs") == 1
+
+
+async def test_a_replica_without_its_master_is_not_believed() -> None:
+    with RedisServer() as master, RedisServer("--replicaof", "127.0.0.1", str(master.port)) as replica:
+        with master.commands() as client:
+            _add(client, "jobs", 3)
+        settings = RedisSettings(url=replica.url, stream="jobs", group="workers")
+        async with running(source_of(BACKEND, [queue("jobs", settings)])) as published:
+            assert (await published.reading()).waiting == 3
+            master.stop()
+            lost = await until(
+                lambda: next((each for each in published.all if isinstance(each, SourceError)), None)
+            )
+            assert str(lost) == "the Redis replica has lost its master"
+            before = len(published.readings())
+            await published.next()
+            await published.next()
+            assert len(published.readings()) == before
+
+
+def _in_cluster(cluster: ClusterOfThree, stream: str) -> RedisSettings:
+    return RedisSettings(url=cluster.url, cluster=True, stream=stream, group="workers")
+
+
+async def _latest(published: Published, name: str, waiting: int) -> None:
+    await published.reading(name, where=lambda reading: reading.waiting == waiting)
+
+
+async def test_streams_on_all_nodes_are_read_and_moved_slots_followed(cluster: ClusterOfThree) -> None:
+    streams = [cluster.key_on(server, "jobs") for server in cluster.servers]
+    with contextlib.closing(cluster.client()) as client:
+        for number, stream in enumerate(streams, start=1):
+            _add(client, stream, number)
+    queues = [queue(stream, _in_cluster(cluster, stream)) for stream in streams]
+    async with running(source_of(BACKEND, queues)) as published:
+        for number, stream in enumerate(streams, start=1):
+            await _latest(published, stream, number)
+
+        moving, target = streams[0], cluster.servers[2]
+        cluster.begin_move(moving, target)
+        for _ in range(3):
+            assert (await published.reading(moving)).waiting == 1
+        cluster.end_move(moving, target)
+        assert cluster.owner(moving) is target
+        with contextlib.closing(cluster.client()) as client:
+            _add(client, moving, 4, group=False)
+        await _latest(published, moving, 5)
+        assert {reading.waiting for reading in published.readings(moving)} == {1, 5}
+        assert not any(isinstance(news, SourceError | ReadFailure) for news in published.all)
+
+
+async def test_a_node_that_dies_fails_only_its_own_queues(cluster: ClusterOfThree) -> None:
+    streams = [cluster.key_on(server, "work") for server in cluster.servers]
+    with contextlib.closing(cluster.client()) as client:
+        for stream in streams:
+            _add(client, stream, 2)
+    queues = [queue(stream, _in_cluster(cluster, stream)) for stream in streams]
+    async with running(source_of(BACKEND, queues)) as published:
+        for stream in streams:
+            await published.reading(stream)
+        with cluster.servers[1].commands() as client:
+            client.config_set("save", "3600 1")
+            client.save()
+        cluster.servers[1].stop()
+        failure = await until(
+            lambda: next((each for each in published.all if isinstance(each, ReadFailure)), None)
+        )
+        assert (failure.queue, failure.code) == (streams[1], "unreachable")
+        for stream in (streams[0], streams[2]):
+            await published.reading(stream)
+        cluster.servers[1].start()
+        assert (await published.reading(streams[1])).waiting == 2
+        assert not any(isinstance(news, SourceError) for news in published.all)
+        assert {news.queue for news in published.all if isinstance(news, ReadFailure)} == {streams[1]}
+
+
+async def test_a_cluster_that_was_not_announced_is_said(cluster: ClusterOfThree, server: RedisServer) -> None:
+    stream = cluster.key_on(cluster.servers[0], "jobs")
+    wrong = RedisSettings(url=cluster.servers[1].url, stream=stream, group="workers")
+    found = await read_once(BACKEND, queue("jobs", wrong))
+    assert isinstance(found, ReadFailure)
+    assert found.reason == "Redis is part of a Cluster: add `cluster: true`"
+    single = RedisSettings(url=server.url, cluster=True, stream=stream, group="workers")
+    refused = await read_once(BACKEND, queue("jobs", single))
+    assert isinstance(refused, SourceError)
+    assert str(refused) == "Redis is no Cluster: leave out `cluster: true`"
+
+
+async def test_lists_of_a_cluster_share_a_slot(cluster: ClusterOfThree) -> None:
+    lists = RedisLists(waiting=("{mail}:wait",), processing=("{mail}:active",))
+    with contextlib.closing(cluster.client()) as client:
+        client.rpush("{mail}:wait", "1", "2")
+        client.rpush("{mail}:active", "3")
+    settings = RedisSettings(url=cluster.url, cluster=True, lists=lists)
+    found = await read_once(BACKEND, queue("mail", settings))
+    assert isinstance(found, Reading)
+    assert (found.waiting, found.processing) == (2, 1)
+    with pytest.raises(ValueError, match="hash tag"):
+        RedisSettings(url=cluster.url, cluster=True, lists=RedisLists(waiting=("a",), processing=("b",)))
+
+
+async def test_a_client_for_the_orchestrator_finds_the_nodes(cluster: ClusterOfThree) -> None:
+    connection = _in_cluster(cluster, "any").connection()
+    async with open_client(connection, environ={}) as client:
+        for number in range(6):
+            await client.set(f"key:{number}", str(number))
+        assert [await client.get(f"key:{number}") for number in range(6)] == list("012345")
