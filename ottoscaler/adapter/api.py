@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -19,21 +20,22 @@ from ottoscaler.adapter.client import GROUP_VERSION
 from ottoscaler.adapter.config.model import Api as ApiConfig
 from ottoscaler.adapter.options import StartError
 from ottoscaler.apiservice.certificate_store import CertificateStore, DirectoryStore, SecretStore, StoreError
-from ottoscaler.apiservice.delegated import DelegatedSecurity, GivenCertificate, OwnCertificate
-from ottoscaler.apiservice.ownership import ServiceReference
 from ottoscaler.apiservice.provider import MetricsProvider
 from ottoscaler.apiservice.request_metrics import RequestMetrics
 from ottoscaler.apiservice.server import ExternalMetricsServer
-from ottoscaler.apiservice.standalone import LOOPBACK, StandaloneSecurity
 from ottoscaler.apiservice.tls import CertificateError
 from ottoscaler.runtime.config import split_address
 from ottoscaler.runtime.kube import KubeClient
 
+if TYPE_CHECKING:  # a process needs one of the two, and each costs memory
+    from ottoscaler.apiservice.delegated import DelegatedSecurity, GivenCertificate, OwnCertificate
+    from ottoscaler.apiservice.standalone import StandaloneSecurity
+
 TOKEN_VARIABLE = "OTTOSCALER_TOKEN"  # noqa: S105 - the name of a variable
-Security = DelegatedSecurity | StandaloneSecurity
 Check = Callable[[], str | None]
 """Says why something is not ready, or None when it is."""
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _ANYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _LEAVE_SECONDS = 2.0
 
@@ -79,12 +81,12 @@ async def serve_api(
     """
     host, port = split_address(config.address)
     async with AsyncExitStack() as stack:
-        security: Security
+        security: DelegatedSecurity | StandaloneSecurity
         if kube is None:
-            host = host if host in LOOPBACK else LOOPBACK[1]
-            security = await _standalone(config, registry, stack)
+            host = on_loopback(host)
+            alone = security = await _standalone(config, registry, stack)
         else:
-            security = _delegated(config, registry, kube)
+            alone, security = None, _delegated(config, registry, kube)
 
         def unsecured() -> str | None:
             return None if security.is_ready() else "waiting for a certificate and for the cluster's trust"
@@ -108,19 +110,29 @@ async def serve_api(
             why = os.strerror(error.errno or 0)
             raise StartError(f"api.address {config.address} cannot be served: {why}") from error
         api = Api(server, (unsecured, warming))
-        if isinstance(security, StandaloneSecurity):
-            _introduce(security, api.address, provider.list_metrics()[0])
+        if alone is not None:
+            _introduce(alone, api.address, provider.list_metrics()[0])
         yield api
 
 
-def _delegated(config: ApiConfig, registry: CollectorRegistry, kube: KubeClient) -> DelegatedSecurity:
+def on_loopback(host: str) -> str:
+    """`host`, if only this machine can reach it; else the loopback address."""
+    return host if host in _LOOPBACK else _LOOPBACK[0]
+
+
+def _delegated(config: ApiConfig, registry: CollectorRegistry, kube: KubeClient) -> "DelegatedSecurity":
+    from ottoscaler.apiservice.delegated import DelegatedSecurity
+
     try:
         return DelegatedSecurity(kube, _certificate(config, kube), registry=registry)
     except CertificateError as error:
         raise StartError(f"api.certificate: {error}") from error
 
 
-def _certificate(config: ApiConfig, client: KubeClient) -> OwnCertificate | GivenCertificate:
+def _certificate(config: ApiConfig, client: KubeClient) -> "OwnCertificate | GivenCertificate":
+    from ottoscaler.apiservice.delegated import GivenCertificate, OwnCertificate
+    from ottoscaler.apiservice.ownership import ServiceReference
+
     chosen = config.certificate
     if chosen.files is not None:
         return GivenCertificate(chain=chosen.files.certificate, key=chosen.files.key)
@@ -139,8 +151,10 @@ def _certificate(config: ApiConfig, client: KubeClient) -> OwnCertificate | Give
 
 async def _standalone(
     config: ApiConfig, registry: CollectorRegistry, stack: AsyncExitStack
-) -> StandaloneSecurity:
+) -> "StandaloneSecurity":
     """A CA that lasts as long as the process, unless the configuration names a directory to keep it in."""
+    from ottoscaler.apiservice.standalone import StandaloneSecurity
+
     directory = config.certificate.directory
     if directory is None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ottoscaler-")))
@@ -152,7 +166,7 @@ async def _standalone(
     return security
 
 
-def _introduce(security: StandaloneSecurity, address: str, metric: str) -> None:
+def _introduce(security: "StandaloneSecurity", address: str, metric: str) -> None:
     """Tells the person who started it how to ask; the token is on standard output and in no log."""
     server = f"https://{address}"
     ours = ["ottoscaler", "metrics", "get", metric, "--server", server]

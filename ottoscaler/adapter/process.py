@@ -15,7 +15,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 import ottoscaler
-from ottoscaler.adapter.api import Api, serve_api
+from ottoscaler.adapter.api import Api, on_loopback, serve_api
 from ottoscaler.adapter.config.load import load
 from ottoscaler.adapter.config.model import Config
 from ottoscaler.adapter.http import HttpServer
@@ -28,7 +28,6 @@ from ottoscaler.adapter.sources.base import SourceContext
 from ottoscaler.adapter.sources.sharing import ALONE, Sharing
 from ottoscaler.adapter.supervisor import Supervisor
 from ottoscaler.adapter.telemetry import AdapterCollector, ReloadStatus
-from ottoscaler.apiservice.standalone import LOOPBACK
 from ottoscaler.runtime.clock import SYSTEM_CLOCK
 from ottoscaler.runtime.config import split_address
 from ottoscaler.runtime.kube import KubeClient
@@ -144,8 +143,8 @@ class _Adapter:
 
     async def _serve_pages(self, stack: AsyncExitStack, api: Api) -> HttpServer:
         host, port = split_address(self._config.root.http.address)
-        if self._options.standalone and host not in LOOPBACK:
-            host = LOOPBACK[1]
+        if self._options.standalone:
+            host = on_loopback(host)
         http = HttpServer(
             host,
             port,

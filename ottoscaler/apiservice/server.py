@@ -8,32 +8,24 @@
 Leaving the block closes the listener, lets requests in flight finish, and returns within `leave_seconds`.
 """
 
-import asyncio
-from collections.abc import Coroutine, Mapping
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Mapping
 
 from aiohttp.http import RawRequestMessage
 
 from ottoscaler.apiservice.access_log import AccessLog, AccessPolicy
-from ottoscaler.apiservice.channels import PlainChannel, Tls, TlsChannel
+from ottoscaler.apiservice.channels import Tls
 from ottoscaler.apiservice.endpoints import Check
 from ottoscaler.apiservice.handler import Handler
 from ottoscaler.apiservice.identity import Authenticator, Authorizer, Connection
 from ottoscaler.apiservice.limits import DEFAULT_LIMITS, Limits
+from ottoscaler.apiservice.listener import Listener
 from ottoscaler.apiservice.provider import MetricsProvider
 from ottoscaler.apiservice.request_metrics import RequestMetrics
 from ottoscaler.apiservice.response import Response
 from ottoscaler.apiservice.routing import Router
-from ottoscaler.runtime.log import get_logger
-
-log = get_logger("apiservice")
-
-_SWEEPS = 4
-"""Looks at the connections' deadlines in the time of the shortest of them; at most one a second is due."""
 
 
-class ExternalMetricsServer:
+class ExternalMetricsServer(Listener):
     """Serves until its block is left. Without `tls` it speaks plain HTTP: for the loopback interface only.
 
     `readiness` and `liveness` are named checks for `/readyz` and `/livez`; whether a backend can be
@@ -56,18 +48,8 @@ class ExternalMetricsServer:
         access_log: AccessPolicy = "failures",
         leave_seconds: float = 4.0,
     ) -> None:
-        self.limits = limits
-        self.leaving = False
-        self._tls = tls
-        self._host = host
-        self._port = port
-        self._leave_seconds = leave_seconds
+        super().__init__(tls=tls, host=host, port=port, limits=limits, leave_seconds=leave_seconds)
         self._metrics = metrics or RequestMetrics()
-        self._channels: dict[PlainChannel, None] = {}  # oldest first
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.Server | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._empty = asyncio.Event()
         checks = {"ping": _ping, "leaving": self._check_leaving, **(readiness or {})}
         router = Router(provider, readiness=checks, liveness={"ping": _ping, **(liveness or {})})
         self._handler = Handler(
@@ -79,128 +61,20 @@ class ExternalMetricsServer:
             patience=limits.answer_seconds,
         )
 
-    async def __aenter__(self) -> Self:
-        """Listens. Raises `OSError` when the address cannot be had."""
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._channel, self._host, self._port, backlog=1024)
-        self._sweep()
-        return self
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        self.begin_to_leave()
-        if self._listener is not None:
-            self._listener.close()
-        for channel in tuple(self._channels):
-            channel.finish()
-        try:
-            async with asyncio.timeout(self._leave_seconds):
-                await self._emptied()
-        except TimeoutError:
-            for channel in tuple(self._channels):
-                channel.abort()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # the transports' own last callbacks
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-
-    @property
-    def addresses(self) -> tuple[tuple[str, int], ...]:
-        """Where it listens: host and port."""
-        sockets = self._listener.sockets if self._listener is not None else ()
-        return tuple(socket.getsockname()[:2] for socket in sockets)
-
-    @property
-    def port(self) -> int:
-        """The port; of the first address when there are several."""
-        return self.addresses[0][1]
-
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self._channels)
-
-    def begin_to_leave(self) -> None:
-        """Turns `/readyz` bad, so that callers look elsewhere, and goes on answering."""
-        self.leaving = True
-
     def _check_leaving(self) -> str | None:
         return "the server is shutting down" if self.leaving else None
 
-    def _channel(self) -> PlainChannel:
-        return PlainChannel(self) if self._tls is None else TlsChannel(self, self._tls)
-
-    async def _emptied(self) -> None:
-        while self._channels:
-            self._empty.clear()
-            await self._empty.wait()
-
-    def _sweep(self) -> None:
-        """Ends the connections whose patience has passed."""
-        now = self.now()
-        for channel in tuple(self._channels):
-            if channel.deadline < now:
-                channel.expire()
-        limits = self.limits
-        shortest = min(
-            limits.handshake_seconds, limits.head_seconds, limits.write_seconds, limits.linger_seconds
-        )
-        self._sweeper = asyncio.get_running_loop().call_later(min(1.0, shortest / _SWEEPS), self._sweep)
-
-    # What connections need of it
-
-    def now(self) -> float:
-        """Seconds on the event loop's clock."""
-        return asyncio.get_running_loop().time()
-
-    def opened(self, channel: PlainChannel) -> None:
-        """Counts a connection, and makes room for it when there are too many."""
-        if len(self._channels) >= self.limits.connections:
-            self._evict()
-        self._channels[channel] = None
-        self._metrics.connections = len(self._channels)
-
-    def _evict(self) -> None:
-        """Closes the connection that has waited longest, so that holding many open locks nobody out."""
-        idle = [channel for channel in self._channels if channel.idle]
-        min(idle or self._channels, key=lambda channel: channel.deadline).abort()
-
-    def closed(self, channel: PlainChannel) -> None:
-        """Forgets a connection."""
-        self._channels.pop(channel, None)
-        self._metrics.connections = len(self._channels)
-        if not self._channels:
-            self._empty.set()
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a request that must wait; leaving waits for it."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("an answer was lost", error=error)
-
     def answer(self, connection: Connection, message: RawRequestMessage) -> Response | None:
-        """See `Handler.answer`."""
         return self._handler.answer(connection, message)
 
     async def answer_later(self, connection: Connection, message: RawRequestMessage) -> Response:
-        """See `Handler.answer_later`."""
         return await self._handler.answer_later(connection, message)
 
     def refused(self, status: int) -> None:
-        """Counts what was no HTTP request."""
         self._metrics.refused(status)
+
+    def connected(self, connections: int) -> None:
+        self._metrics.connections = connections
 
 
 def _ping() -> str | None:
