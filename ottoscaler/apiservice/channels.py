@@ -87,6 +87,7 @@ class PlainChannel(asyncio.Protocol):
         self._discards = True
         if self._http is not None:
             self._http.lost()
+            self._http = None  # each holds the other: without this only the garbage collector frees them
 
     def pause_writing(self) -> None:
         if self._http is not None:

@@ -4,15 +4,19 @@ Contract: issue 3, "graceful shutdown (stops being ready, finishes requests, lea
 """
 
 import asyncio
+import gc
 import gzip
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from ottoscaler.apiservice.channels import TlsChannel
+from ottoscaler.apiservice.http_connection import HttpConnection
 from ottoscaler.apiservice.identity import Attributes, AuthorizerUnavailable, Decision, User
 from ottoscaler.apiservice.request_metrics import RequestMetrics
 from tests.component.apiservice.serving import AS_ADMIN, GROUP_VERSION, serving
+from tests.waiting import until
 
 _DEMAND = f"{GROUP_VERSION}/namespaces/default/queue_demand"
 _DEEP = f"{GROUP_VERSION}/namespaces/default/queue_deep"
@@ -101,6 +105,24 @@ async def test_connection_close_is_obeyed() -> None:
         answer = await client.ask(_DEMAND, "GET", ("Connection", "close"))
         assert answer.headers["Connection"] == "close"
         assert await client.ended()
+
+
+@pytest.mark.parametrize("caller", ["hpa", "nobody"])
+async def test_a_closed_connection_leaves_nothing_to_the_garbage_collector(caller: str) -> None:
+    async with serving() as running:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                client = await running.client(caller)
+                await client.ask(_DEMAND)
+                await client.ask(_DEMAND, "GET", ("Connection", "close"))
+                client.close()
+            await until(lambda: running.server.connections == 0, what="every connection is closed")
+            left = [thing for thing in gc.get_objects() if isinstance(thing, TlsChannel | HttpConnection)]
+            assert left == []
+        finally:
+            gc.enable()
 
 
 async def test_http_1_0_gets_one_answer() -> None:
