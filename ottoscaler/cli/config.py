@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from ottoscaler.adapter.config.load import ConfigError, load
-from ottoscaler.cli.reporting import WRONG_INPUT, Output, OutputOption, print_json, print_table
+from ottoscaler.adapter.sources.registry import BackendError
+from ottoscaler.cli.reporting import WRONG_INPUT, Output, OutputOption, fail, print_json, print_table
 
 app = typer.Typer(name="config", help="The adapter's configuration.", no_args_is_help=True)
 
@@ -52,4 +53,7 @@ def schema() -> None:
     """Print the JSON schema of the file."""
     from ottoscaler.adapter.config.schema import schema as generate
 
-    print_json(generate())
+    try:
+        print_json(generate())
+    except BackendError as error:
+        fail(str(error))

@@ -57,11 +57,13 @@ class Adapter:
         """The arguments with which `ottoscaler metrics` reaches it."""
         self.http = ""
 
-    async def values(self, selector: str = "", *, metric: str = "queue_demand") -> list[str]:
+    async def values(
+        self, selector: str = "", *, metric: str = "queue_demand", namespace: str = "default"
+    ) -> list[str]:
         """The values as the API spells them. Raises `ClientError`."""
         server, ca_file, token = self.access[1], Path(self.access[3]), self.access[5]
         async with MetricsClient.direct(server, token=token, ca_file=ca_file) as client:
-            answer = await client.read(metric, namespace="default", selector=selector)
+            answer = await client.read(metric, namespace=namespace, selector=selector)
         return [item["value"] for item in answer["items"]]
 
     async def get(self, path: str) -> tuple[int, str]:
@@ -86,13 +88,15 @@ class Adapter:
 
 
 @asynccontextmanager
-async def running(config: Path, environ: Mapping[str, str]) -> AsyncIterator[Adapter]:
-    """Starts `ottoscaler adapter --standalone` and waits until it serves; ends it if the test did not."""
+async def running(config: Path | None, environ: Mapping[str, str]) -> AsyncIterator[Adapter]:
+    """Starts `ottoscaler adapter --standalone` and waits until it serves; ends it if the test did not.
+
+    Without `config` the environment has to say everything.
+    """
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         "adapter",
-        "--config",
-        config,
+        *(("--config", config) if config is not None else ()),
         "--standalone",
         env={**environ, "LOG_FORMAT": "json"},
         stdin=asyncio.subprocess.DEVNULL,
