@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.programs import built
+from tests.cluster.binaries import cache_directory
 from tests.component.apiservice.authorities import CLIENT, SERVER, Issued, authority, leaf
 
 QUEUES = 100
 TARGET = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/queue_demand?labelSelector=queue%3Dqueue-"
 _PATIENCE = 60.0
+_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(cache_directory() / "bytecode")}
+"""Compiled modules, as an installed package has them."""
 
 
 class BenchError(Exception):
@@ -49,6 +52,8 @@ class Running:
     pid: int
     first_answer: float
     """Seconds from its start."""
+    first_answer_cpu: float
+    """CPU seconds until then: what the start costs where nothing else runs."""
 
 
 def _write(directory: Path, name: str, issued: Issued) -> None:
@@ -215,12 +220,18 @@ def _answering(name: str, command: list[str], around: Surroundings, port: int) -
     """Starts a contender and waits for its first good answer."""
     log = around.path(f"{name}.log")
     started = time.perf_counter()
-    with _process(command, log) as process:
+    with _process(command, log, **_BYTECODE) as process:
         while not _answers(around, port):
             if process.poll() is not None or time.perf_counter() - started > _PATIENCE:
                 raise BenchError(f"{name} does not answer:\n{log.read_text()[-2000:]}")
             time.sleep(0.002)
-        yield Running(name, port, process.pid, time.perf_counter() - started)
+        yield Running(name, port, process.pid, time.perf_counter() - started, _cpu(process.pid))
+
+
+def _cpu(pid: int) -> float:
+    """Seconds in user and kernel mode so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _answers(around: Surroundings, port: int) -> bool:

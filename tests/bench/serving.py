@@ -103,13 +103,13 @@ def rounds(
     return found
 
 
-def starts(around: Surroundings, start: Start, count: int) -> list[float]:
-    """Seconds from start to first answer."""
-    found = []
-    for _ in range(count):
+def starts(around: Surroundings, start: Start, count: int) -> list[Measured]:
+    """Seconds from start to first answer, and CPU seconds spent until then; a first start is not counted."""
+    found: list[Measured] = []
+    for _ in range(count + 1):
         with start(around) as running:
-            found.append(running.first_answer)
-    return found
+            found.append({"seconds": running.first_answer, "cpu": running.first_answer_cpu})
+    return found[1:]
 
 
 def one_and_many(around: Surroundings, start: Start, count: int, seconds: float) -> dict[int, list[Measured]]:
@@ -156,9 +156,9 @@ def main() -> int:
         found = rounds(around, ours, options.rounds, options.seconds)
         many = one_and_many(around, ours, options.rounds, options.seconds)
     ratios = report(found)
-    print("\nfirst answer after, seconds:")
-    for name, seconds in first.items():
-        print(f"  {name:<6}{statistics.median(seconds):.2f}")
+    print("\nfirst answer after, seconds (and CPU seconds):")
+    for name, began in first.items():
+        print(f"  {name:<6}{_middle(began, 'seconds'):.2f} ({_middle(began, 'cpu'):.2f})")
     print("\nours, 8 connections, by number of queues:")
     for queues, measured in many.items():
         cpu = _middle(measured, "cpu_seconds_per_1000")
