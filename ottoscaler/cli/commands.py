@@ -14,19 +14,28 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+_ELSEWHERE = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""`cli.main` dispatches the two processes before this module is imported; here they are for the help."""
+
 app.add_typer(apiservice.app)
 app.add_typer(config.app)
 app.add_typer(hpa.app)
 app.add_typer(metrics.app)
 app.command()(record.record)
 
-_ELSEWHERE = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-
 
 @app.command(context_settings=_ELSEWHERE)
 def adapter(context: typer.Context) -> None:
     """Serve the metrics (the pod's main process)."""
     from ottoscaler.adapter.main import main
+
+    raise typer.Exit(main(context.args))
+
+
+@app.command(context_settings=_ELSEWHERE)
+def orchestrator(context: typer.Context) -> None:
+    """Run worker pods on request (the pod's sidecar)."""
+    from ottoscaler.orchestrator.main import main
 
     raise typer.Exit(main(context.args))
 

@@ -27,7 +27,7 @@ def record(
     interval: Annotated[str, typer.Option(help="Between samples; an HPA looks every 15s.")] = "15s",
     samples: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
 ) -> None:
-    """Write what the queues hold over time, until interrupted, for `ottoscaler hpa simulate`."""
+    """Write what the queues hold over time as CSV, until interrupted, to replay against an HPA."""
     try:
         seconds = Duration.parse(interval)
     except ValueError as error:

@@ -29,7 +29,7 @@ def test_the_version_is_told() -> None:
 
 def test_help_names_every_command() -> None:
     text = ottoscaler_("--help").stdout
-    for command in ("adapter", "apiservice", "config", "hpa", "metrics", "record"):
+    for command in ("adapter", "apiservice", "config", "hpa", "metrics", "orchestrator", "record"):
         assert f" {command} " in text
 
 
