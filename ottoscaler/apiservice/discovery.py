@@ -57,7 +57,8 @@ def root(paths: Sequence[str]) -> Document:
 def resource_list(metrics: Sequence[str]) -> Document:
     """`/apis/<group>/<version>`."""
     resources = [
-        {"name": name, "singularName": "", "namespaced": True, "kind": KIND, "verbs": VERBS} for name in metrics
+        {"name": name, "singularName": "", "namespaced": True, "kind": KIND, "verbs": VERBS}
+        for name in metrics
     ]
     return Document(
         {

@@ -121,5 +121,7 @@ def _cannot(user: User, attributes: Attributes) -> str:
     resource = attributes.resource
     if attributes.subresource:
         resource = f"{resource}/{attributes.subresource}"
-    where = f"in the namespace {quote(attributes.namespace)}" if attributes.namespace else "at the cluster scope"
+    where = (
+        f"in the namespace {quote(attributes.namespace)}" if attributes.namespace else "at the cluster scope"
+    )
     return f"{who} resource {quote(resource)} in API group {quote(attributes.group)} {where}"
