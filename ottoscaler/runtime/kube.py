@@ -33,6 +33,8 @@ _WATCH_SECONDS = 290
 """The server ends a watch after this; the server's own minimum is 300 s to 600 s at random."""
 _WATCH_SILENCE = 75.0
 """Bookmarks come about once a minute; a watch that says nothing for longer may be half open."""
+_STREAM_BUFFER = 1 << 14
+"""Of each stream: hundreds of logs are followed at once."""
 _LINE_LIMIT = 16 * 1024 * 1024
 
 log = get_logger("kube")
@@ -167,6 +169,7 @@ class KubeClient:
                 params=params,
                 headers=await self._headers(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
+                read_bufsize=_STREAM_BUFFER,
                 server_hostname=self._access.server_hostname,
             ) as response:
                 if response.status >= 400:

@@ -44,7 +44,8 @@ class Item:
 
     @property
     def size(self) -> int:
-        return len(self.text) + 128
+        """Bytes that it occupies, as measured for short lines."""
+        return len(self.text) + 384
 
 
 class LogBuffer:

@@ -2,8 +2,8 @@
 
 The kubelet prefixes each line with the nanosecond at which it was written. That is nearly a position:
 stdout and stderr are stamped apart, so neighbours may be out of order by a little, and two lines may
-share a stamp. So a reader remembers its newest lines, and on going on skips exactly those and what is
-older than all of them.
+share a stamp. So a reader remembers its newest lines, and on going on skips exactly those and, when it
+has forgotten some, what is older than all that it remembers.
 """
 
 import calendar
@@ -37,8 +37,8 @@ class Position:
 
     @property
     def since(self) -> str:
-        """What to ask the API for; it forwards whole seconds only."""
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.at // _BILLION))
+        """What to ask the API for: it forwards whole seconds, and a neighbour may bear an earlier one."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.at // _BILLION - 1))
 
 
 class LineSplitter:
@@ -103,6 +103,7 @@ class Progress:
     def __init__(self, position: Position | None = None) -> None:
         self._position = position
         self._recent: deque[tuple[int, int | None]] = deque(maxlen=_REMEMBERED)
+        self._restored = position is not None
         if position is not None:
             # Of lines that an earlier process read only the stamp is known.
             self._recent.extend([(position.at, None)] * position.repeats)
@@ -127,19 +128,20 @@ class Progress:
     def resume(self) -> None:
         """Reading begins again, at or before `position`."""
         self._skip = Counter(self._recent)
-        self._floor = min((at for at, _ in self._recent), default=None)
-        self._matched = self._floor is None
+        self._matched = not self._recent
+        # What is older than all that we remember has been read; before the memory is full, that is nothing.
+        forgotten = len(self._recent) == _REMEMBERED or self._restored
+        self._floor = min(at for at, _ in self._recent) if forgotten and self._recent else None
 
     def accept(self, line: Line) -> bool:
         """Whether `line` is new; it counts as read from now on."""
-        if self._floor is not None:
-            if line.at < self._floor:
+        if self._floor is not None and line.at < self._floor:
+            return False
+        for key in ((line.at, hash(line.text)), (line.at, None)):
+            if self._skip[key] > 0:
+                self._skip[key] -= 1
+                self._matched = True
                 return False
-            for key in ((line.at, hash(line.text)), (line.at, None)):
-                if self._skip[key] > 0:
-                    self._skip[key] -= 1
-                    self._matched = True
-                    return False
         known = self._position
         repeats = known.repeats + 1 if known is not None and known.at == line.at else 1
         self._position = Position(line.at, repeats)
