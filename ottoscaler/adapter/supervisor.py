@@ -25,6 +25,8 @@ from ottoscaler.runtime.tasks import Backoff, supervise
 log = get_logger("sources")
 
 _DEADLINE_STEP = 1.0
+_SHORTEST_BACKOFF, _LONGEST_BACKOFF = 1.0, 30.0
+"""Seconds between which the longest delay before a source is started again lies."""
 _MOST_PATIENT = 0.5
 """The share of `maxAge` that a source may stay silent, so that a restart can still save the reading."""
 
@@ -109,6 +111,8 @@ class _Connection:
     def set_queues(self, queues: Sequence[QueueConfig]) -> None:
         self._queues = {queue.name: queue for queue in queues}
         self._patience = patience(queues)
+        # a backend that is back is read again within one interval
+        self._backoff.limit(min(_LONGEST_BACKOFF, *(max(_SHORTEST_BACKOFF, each.interval) for each in queues)))
         if self._source is not None:
             self._source.set_queues([queue.for_source() for queue in queues])
 

@@ -35,6 +35,11 @@ class Backoff:
         self._random = rng or random.Random()  # noqa: S311 - spreads retries, keeps no secret
         self._step = initial
 
+    def limit(self, maximum: float) -> None:
+        """From now on no delay is longer than `maximum` seconds."""
+        self._maximum = maximum
+        self._step = min(self._step, maximum)
+
     def next(self) -> float:
         """The delay before the next attempt; grows until `reset`."""
         step = self._step
@@ -43,7 +48,7 @@ class Backoff:
 
     def reset(self) -> None:
         """The last attempt worked: start again from the first step."""
-        self._step = self._initial
+        self._step = min(self._initial, self._maximum)
 
 
 async def supervise(

@@ -27,6 +27,8 @@ _SETTLED_SECONDS = 30.0
 _SILENCE = 1.25
 """Intervals of silence before a queue is asked: keep-alives that come a little late are early enough."""
 
+_MISSED = "its event stream had missed a change and is opened anew"
+
 
 class FollowedQueue:
     """Publishes a reading for every change, and at least for every keep-alive."""
@@ -77,7 +79,8 @@ class FollowedQueue:
         """After a connection that ended or never began; one that is still current goes on meanwhile."""
         if ended.failure is not None:
             self._voice.fail(self.queue.name, ended.failure)
-        await self._voice.clock.sleep(self._voice.backoff.next())
+        # a database that is back is read again within one interval
+        await self._voice.clock.sleep(min(self.queue.interval, self._voice.backoff.next()))
 
     def _publish_from(self, connection: "_Connection") -> None:
         """Publishes what the current connection knows; others are not asked."""
@@ -123,6 +126,7 @@ class FollowedQueue:
         if stream.heard_monotonic >= asked:
             return True  # it spoke meanwhile, so the two cannot be compared
         if not self._node.table.same_as(stream.table):
+            self._voice.fail(self.queue.name, SourceError(_MISSED, code="unreachable"))
             return False
         self._voice.publish(reading)
         return True
