@@ -23,6 +23,8 @@ class GrpcFault:
     """What is answered `instead`."""
     method: str = ""
     """Only calls whose method's name ends so."""
+    mentions: bytes = b""
+    """Only calls whose request holds these bytes, such as a collection's name."""
 
 
 class FaultyProxy:
@@ -34,9 +36,12 @@ class FaultyProxy:
         """Calls by method, faults included."""
         self._target = target
         self._faults: list[GrpcFault] = []
+        self._outage = asyncio.Lock()
+        self._channel: Any = None
+        self._server: Any = None
 
     def add(self, *faults: GrpcFault) -> None:
-        """Queues faults of calls still to come."""
+        """Queues faults of calls still to come; each meets the first call that it fits."""
         self._faults.extend(faults)
 
     def clear(self) -> None:
@@ -46,22 +51,32 @@ class FaultyProxy:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["FaultyProxy"]:
         """Serves until left."""
-        async with grpc.aio.insecure_channel(self._target) as channel:
-            server = grpc.aio.server()
-            server.add_generic_rpc_handlers((_Router(self, channel),))
-            port = server.add_insecure_port("127.0.0.1:0")
-            self.address = f"127.0.0.1:{port}"
-            await server.start()
+        async with grpc.aio.insecure_channel(self._target) as self._channel:
+            await self._start()
             try:
                 yield self
             finally:
-                await server.stop(None)
+                await self._server.stop(None)
 
-    def take(self, method: str) -> GrpcFault | None:
+    async def away(self, seconds: float) -> None:
+        """Drops every connection, and refuses new ones for so long."""
+        async with self._outage:
+            await self._server.stop(None)
+            await asyncio.sleep(seconds)
+            await self._start()
+
+    async def _start(self) -> None:
+        self._server = grpc.aio.server()
+        self._server.add_generic_rpc_handlers((_Router(self, self._channel),))
+        port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
+        await self._server.start()
+
+    def take(self, method: str, request: bytes) -> GrpcFault | None:
         """The fault that this call meets."""
         self.calls[method.rpartition("/")[2]] += 1
         for index, fault in enumerate(self._faults):
-            if method.endswith(fault.method):
+            if method.endswith(fault.method) and fault.mentions in request:
                 return self._faults.pop(index)
         return None
 
@@ -77,7 +92,7 @@ class _Router(grpc.GenericRpcHandler):
         method = handler_call_details.method
 
         async def handle(request: bytes, context: Any) -> AsyncIterator[bytes]:
-            fault = self._proxy.take(method)
+            fault = self._proxy.take(method, request)
             if fault is not None and fault.what == "status":
                 await context.abort(fault.code, fault.text)
             match fault.what if fault is not None else None:

@@ -94,11 +94,13 @@ class RtdbServer:
         self.database(namespace).patch(split_path(path), values, now_ms=time.time_ns() // 1_000_000)
 
     def disturb(self, fault: Fault) -> int:
-        """Makes a `running` fault happen in every open stream; how many there were."""
-        for stream in self.streams:
+        """Makes a `running` fault happen in every open stream of its path; how many there were."""
+        wanted = None if fault.path is None else split_path(fault.path)
+        disturbed = [stream for stream in self.streams if wanted in (None, stream.listener.path)]
+        for stream in disturbed:
             stream.disturb(fault)
-        self.faults.happened += len(self.streams)
-        return len(self.streams)
+        self.faults.happened += len(disturbed)
+        return len(disturbed)
 
     async def __aenter__(self) -> Self:
         await self.start()
