@@ -19,6 +19,7 @@ from ottoscaler.apiservice.protobuf import (
     Message,
     envelope,
     map_field,
+    message,
     message_kind,
 )
 
@@ -33,7 +34,7 @@ _METRIC_VALUE = message_kind(
     Field(4, "window", INTEGER, optional=True),
     Field(5, "value", QUANTITY),
 )
-_METRIC_VALUE_LIST: Message = (
+_METRIC_VALUE_LIST = message(
     Field(1, "metadata", _LIST_META),
     Field(2, "items", _METRIC_VALUE, repeated=True),
 )
@@ -45,7 +46,7 @@ _STATUS_DETAILS = message_kind(
     Field(5, "retryAfterSeconds", INTEGER),
     Field(6, "uid", STRING),
 )
-_STATUS: Message = (
+_STATUS = message(
     Field(1, "metadata", _LIST_META),
     Field(2, "status", STRING),
     Field(3, "message", STRING),
@@ -64,18 +65,18 @@ _RESOURCE = message_kind(
     Field(9, "version", STRING),
     Field(10, "storageVersionHash", STRING),
 )
-_RESOURCE_LIST: Message = (
+_RESOURCE_LIST = message(
     Field(1, "groupVersion", STRING),
     Field(2, "resources", _RESOURCE, repeated=True),
 )
 
 _GROUP_VERSION = message_kind(Field(1, "groupVersion", STRING), Field(2, "version", STRING))
-_GROUP: Message = (
+_GROUP_FIELDS = (
     Field(1, "name", STRING),
     Field(2, "versions", _GROUP_VERSION, repeated=True),
     Field(3, "preferredVersion", _GROUP_VERSION),
 )
-_GROUP_LIST: Message = (Field(1, "groups", message_kind(*_GROUP), repeated=True),)
+_GROUP_LIST = message(Field(1, "groups", message_kind(*_GROUP_FIELDS), repeated=True))
 
 _OBJECT_META = message_kind(
     Field(1, "name", STRING),
@@ -103,7 +104,7 @@ _VERSION_DISCOVERY = message_kind(
 _GROUP_DISCOVERY = message_kind(
     Field(1, "metadata", _OBJECT_META), Field(2, "versions", _VERSION_DISCOVERY, repeated=True)
 )
-_GROUP_DISCOVERY_LIST: Message = (
+_GROUP_DISCOVERY_LIST = message(
     Field(1, "metadata", _LIST_META),
     Field(2, "items", _GROUP_DISCOVERY, repeated=True),
 )
@@ -112,7 +113,7 @@ _MESSAGES: Mapping[str, Message] = {
     "ExternalMetricValueList": _METRIC_VALUE_LIST,
     "Status": _STATUS,
     "APIResourceList": _RESOURCE_LIST,
-    "APIGroup": _GROUP,
+    "APIGroup": message(*_GROUP_FIELDS),
     "APIGroupList": _GROUP_LIST,
     "APIGroupDiscoveryList": _GROUP_DISCOVERY_LIST,
 }

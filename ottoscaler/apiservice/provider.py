@@ -25,9 +25,13 @@ class MetricValue(msgspec.Struct, frozen=True, kw_only=True):
     """The value in thousandths; never negative."""
     window_seconds: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.value_milli < 0:
+            raise ValueError(f"a negative value for {self.metric_name}: {self.value_milli}m")
+
 
 class MetricValueList:
-    """An answer: at least one value, in a stable order.
+    """An answer: at least one value (an empty list is an error to the HPA), in a stable order.
 
     The server keeps each encoding of it in `encoded`, keyed by representation: return the same object
     while nothing changed, and it is encoded once for each instead of once for each request.
@@ -37,6 +41,8 @@ class MetricValueList:
 
     def __init__(self, items: Sequence[MetricValue]) -> None:
         self.items = tuple(items)
+        if not self.items:
+            raise ValueError("an answer without a value: raise MetricNotFound or MetricUnavailable instead")
         self.encoded: dict[Choice, Response] = {}
 
 

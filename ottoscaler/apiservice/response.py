@@ -105,10 +105,9 @@ def _json(content: Mapping[str, Any], pretty: bool) -> bytes:
 
 
 def _yaml(content: Mapping[str, Any], _pretty: bool) -> bytes:
-    import yaml  # only people ask for it
+    from ottoscaler.apiservice.block_yaml import to_yaml  # only people ask for it
 
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return bytes(yaml.dump(content, Dumper=dumper, encoding="utf-8", allow_unicode=True, width=10_000))
+    return to_yaml(content)
 
 
 def _protobuf(content: Mapping[str, Any], _pretty: bool) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from ottoscaler.apiservice.discovery import GROUP_VERSION, KIND
@@ -36,4 +37,10 @@ def _item(value: MetricValue) -> dict[str, Any]:
 
 def timestamp(seconds: float) -> str:
     """Seconds since the epoch as metav1.Time writes them: RFC 3339, UTC, no fraction."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _timestamp(int(seconds))
+
+
+@lru_cache(maxsize=64)
+def _timestamp(seconds: int) -> str:
+    """The moments of one answer are few: queues are read together."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from ottoscaler.apiservice import discovery, openapi, status
+from ottoscaler.apiservice.block_yaml import to_yaml
 from ottoscaler.apiservice.endpoints import Inventory
 from ottoscaler.apiservice.identity import Attributes, User
 from ottoscaler.apiservice.media_types import JSON, PROTOBUF, YAML, Choice
@@ -205,3 +208,36 @@ def test_the_openapi_index_leads_to_the_document_that_it_names() -> None:
 
 def test_a_type_that_was_encoded_once_is_not_encoded_again() -> None:
     assert discovery.GROUP_LIST.response(Choice(PROTOBUF)) is discovery.GROUP_LIST.response(Choice(PROTOBUF))
+
+
+def test_neither_an_empty_answer_nor_a_negative_value_can_be_given() -> None:
+    with pytest.raises(ValueError, match="without a value"):
+        MetricValueList([])
+    with pytest.raises(ValueError, match="negative"):
+        _value({}, -1)
+
+
+_TEXTS = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(
+        ["yes", "No", "null", "~", "1", "1e3", "0x1", "2026-11-21", "a: b", "- a", "#", "a #b", "", "x:", "é"]
+    ),
+)
+_JSON = st.recursive(
+    st.one_of(_TEXTS, st.booleans(), st.integers(-(1 << 63), (1 << 63) - 1), st.none()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_TEXTS, inner, max_size=3)),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(_TEXTS, _JSON, min_size=1, max_size=4))
+def test_any_object_reads_back_from_its_yaml(content: dict[str, Any]) -> None:
+    assert yaml.safe_load(to_yaml(content)) == content
+
+
+def test_yaml_is_laid_out_as_kubernetes_lays_it_out() -> None:
+    for name in ("list-one", "group-list", "status-unavailable", "discovery-v2"):
+        ours, theirs = to_yaml(_go(name)).decode(), _OBJECTS[name]["yaml"]
+        assert [line.split(":")[0] for line in ours.splitlines()] == [
+            line.split(":")[0] for line in theirs.splitlines()
+        ]
