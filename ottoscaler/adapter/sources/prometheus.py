@@ -1,0 +1,199 @@
+"""Queues that a Prometheus server counts: each is one instant query or a few, asked once an interval.
+
+A source is one server with one credential. Each queue has a task of its own, so a slow query delays no
+other. All queries of a measurement are evaluated at the same moment. The time that Prometheus puts on an
+answer is that of the evaluation, which hides samples of up to five minutes ago (the lookback); so the time
+of the samples themselves is asked as well, and the oldest of them dates the reading.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import aiohttp
+
+from ottoscaler.adapter.reading import ReadFailure, Reading
+from ottoscaler.adapter.sources.base import Publish, Queue, Source, SourceContext, SourceError
+from ottoscaler.adapter.sources.prometheus_answer import Samples
+from ottoscaler.adapter.sources.prometheus_client import Access, AccessFiles, PrometheusClient
+from ottoscaler.adapter.sources.prometheus_settings import PrometheusSettings
+from ottoscaler.runtime.clock import Clock
+from ottoscaler.runtime.tasks import Backoff
+
+_SPREAD = 0.1
+"""Share of an interval by which measurements are spread, so that many queues are not asked in step."""
+_CONNECTIONS = 20
+"""As many queries as Prometheus evaluates at a time (`--query.max-concurrency`)."""
+
+
+class PrometheusSource:
+    """Reads all queues of one server."""
+
+    def __init__(self, settings: PrometheusSettings, context: SourceContext) -> None:
+        self._settings = settings
+        self._clock = context.clock
+        self._queues: Mapping[str, Queue[PrometheusSettings]] = {}
+        self._changed = asyncio.Event()
+
+    def set_queues(self, queues: Sequence[Queue[Any]]) -> None:
+        self._queues = {queue.name: queue for queue in queues}
+        self._changed.set()
+
+    async def run(self, publish: Publish) -> None:
+        """Keeps one task a queue running, until cancelled."""
+        connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
+        async with (
+            aiohttp.ClientSession(
+                connector=connector, trust_env=True, timeout=aiohttp.ClientTimeout(total=None)
+            ) as session,
+            asyncio.TaskGroup() as tasks,
+        ):
+            measurement = Measurement(
+                PrometheusClient(session, self._settings), AccessFiles(self._settings), self._clock
+            )
+            running: dict[str, tuple[Queue[PrometheusSettings], asyncio.Task[None]]] = {}
+            while True:
+                self._changed.clear()
+                for name in [name for name in running if self._queues.get(name) != running[name][0]]:
+                    running.pop(name)[1].cancel()
+                for name, queue in self._queues.items():
+                    if name not in running:
+                        running[name] = queue, tasks.create_task(self._poll(measurement, queue, publish))
+                await self._changed.wait()
+
+    async def _poll(
+        self, measurement: "Measurement", queue: Queue[PrometheusSettings], publish: Publish
+    ) -> None:
+        """Until cancelled. A failure is tried again after a backoff, where that is sooner."""
+        clock, backoff = self._clock, Backoff(initial=0.5, maximum=30.0)
+        spread = random.Random()  # noqa: S311 - spreads requests, keeps no secret
+        while True:
+            began = clock.monotonic()
+            try:
+                publish(await measurement.of(queue))
+                backoff.reset()
+                wait = queue.interval
+            except SourceError as error:
+                publish(
+                    ReadFailure(
+                        queue=queue.name,
+                        at=clock.time(),
+                        reason=str(error),
+                        detail=error.detail,
+                        code=error.code,
+                    )
+                )
+                wait = min(queue.interval, backoff.next())
+            await clock.sleep(max(0.0, began + wait * spread.uniform(1 - _SPREAD, 1.0) - clock.monotonic()))
+
+
+class Measurement:
+    """Asks what a queue's settings say, and makes one reading of the answers."""
+
+    def __init__(self, client: PrometheusClient, files: AccessFiles, clock: Clock) -> None:
+        self._client = client
+        self._files = files
+        self._clock = clock
+
+    async def of(self, queue: Queue[PrometheusSettings]) -> Reading:
+        """One measurement, within the queue's `timeout`. Raises `SourceError`."""
+        began = self._clock.monotonic()
+        at = math.floor(self._clock.time() * 1000) / 1000  # the milliseconds of Prometheus, never ahead of us
+        try:
+            async with asyncio.timeout(queue.timeout):
+                access = await asyncio.to_thread(self._files.read)
+                return await self._reading(queue, at, access, began)
+        except TimeoutError:
+            raise SourceError("Prometheus does not answer in time", code="unreachable") from None
+
+    async def _reading(
+        self, queue: Queue[PrometheusSettings], at: float, access: Access, began: float
+    ) -> Reading:
+        settings = queue.settings
+        asked = {
+            "waiting": settings.waiting,
+            "processing": settings.processing,
+            "oldestWaitingSeconds": settings.oldest_waiting_seconds,
+            "timestamp": settings.timestamp,
+        }
+        found = await self._ask({what: query for what, query in asked.items() if query}, at, access)
+        waiting = found["waiting"].count()
+        for what, samples in found.items():
+            needless = what == "oldestWaitingSeconds" and not waiting
+            if not samples.values and not needless and settings.missing == "error":
+                raise SourceError(f"its {what} query finds no series", code="missing")
+        ages = found["oldestWaitingSeconds"].values if "oldestWaitingSeconds" in found else ()
+        times = await self._times(asked, found, at, access)
+        return Reading(
+            queue=queue.name,
+            measured_at=_dated(at, times),
+            waiting=waiting,
+            processing=found["processing"].count() if "processing" in found else 0,
+            oldest_waiting_at=at - max(ages) if ages and waiting else None,
+            took=self._clock.monotonic() - began,
+        )
+
+    async def _times(
+        self, asked: Mapping[str, str | None], found: Mapping[str, Samples], at: float, access: Access
+    ) -> list[float]:
+        """When the samples of each answer were taken, as far as Prometheus or the settings know."""
+        stated = list(found["timestamp"].values) if "timestamp" in found else []
+        wanted = {
+            what: f"min(timestamp(\n{asked[what]}\n))"
+            for what, samples in found.items()
+            if what != "timestamp"
+            and samples.values
+            and not samples.is_scalar
+            and not (what == "waiting" and stated)
+        }
+        for what, samples in (await self._ask(wanted, at, access)).items():
+            if not samples.values:
+                raise SourceError(f"the series of its {what} query ended while it was asked", code="missing")
+            stated += samples.values
+        return stated
+
+    async def _ask(self, queries: Mapping[str, str], at: float, access: Access) -> dict[str, Samples]:
+        """The answers by name. The first failure ends all."""
+        moment = f"{at:.3f}"
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                asking = {
+                    what: tasks.create_task(self._client.ask(query, at=moment, what=what, access=access))
+                    for what, query in queries.items()
+                }
+        except* SourceError as errors:
+            first = errors.exceptions[0]
+        except* TimeoutError:
+            first = SourceError("Prometheus does not answer in time", code="unreachable")
+        else:
+            return {what: task.result() for what, task in asking.items()}
+        raise first
+
+
+def _dated(at: float, times: Sequence[float]) -> float:
+    """The oldest time; one that lies ahead of us goes out as it is, to be refused and said."""
+    latest = max(times, default=at)
+    return latest if latest > at else min([at, *times])
+
+
+class PrometheusBackend:
+    """The block `prometheus`."""
+
+    block: ClassVar[str] = "prometheus"
+    settings = PrometheusSettings
+    default_interval: ClassVar[float] = 15.0
+    """Seconds; how often Prometheus is usually told to scrape."""
+
+    def kind(self, settings: PrometheusSettings) -> str:
+        return "prometheus"
+
+    def connection(self, settings: PrometheusSettings) -> Hashable:
+        return settings.url.rstrip("/"), settings.bearer_token_file, settings.basic_auth, settings.tls
+
+    def source(self, settings: PrometheusSettings, context: SourceContext) -> Source:
+        return PrometheusSource(settings, context)
+
+
+BACKEND = PrometheusBackend()
