@@ -19,6 +19,8 @@ from ottoscaler.adapter.sources.firebase_settings import Endpoint, FirebaseSetti
 from ottoscaler.adapter.sources.firebase_token import GoogleToken, OwnerToken, TokenSource
 from ottoscaler.runtime.tasks import Backoff
 
+_PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
+
 
 class FirebaseRtdbSource:
     """Reads all queues of one database."""
@@ -38,7 +40,7 @@ class FirebaseRtdbSource:
         endpoint, tokens = self._connection()
         connector = aiohttp.TCPConnector(limit=0)
         async with (
-            aiohttp.ClientSession(connector=connector, trust_env=True) as session,
+            aiohttp.ClientSession(connector=connector, trust_env=self._has_proxy()) as session,
             asyncio.TaskGroup() as tasks,
         ):
             database = RestDatabase(session, endpoint, tokens)
@@ -65,6 +67,10 @@ class FirebaseRtdbSource:
         if endpoint.is_emulator:
             return endpoint, OwnerToken()
         return endpoint, GoogleToken.of(self._settings.service_account_file, self._context.clock)
+
+    def _has_proxy(self) -> bool:
+        """Looking for one costs two turns of a thread a request, so it is done only where there is one."""
+        return any(self._context.environ.get(name) for name in _PROXY_VARIABLES)
 
     def _reader(
         self, database: RestDatabase, queue: Queue[FirebaseSettings], publish: Publish
