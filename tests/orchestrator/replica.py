@@ -145,5 +145,5 @@ class Replica:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            print(f"── {self.name}\n{self.log[-8000:]}")
+            print(f"── {self.name}\n{self.log[-30000:]}")
         await self.kill()

@@ -5,6 +5,7 @@ one task waits for the channel to come back, and all go on together.
 """
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -42,6 +43,10 @@ def open_channel(
     return grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
 
 
+_LOOK = 10.0
+"""Seconds to wait for the channel before a call is risked."""
+
+
 class HandlerLink:
     """The handler's stub, and whether it answers."""
 
@@ -53,6 +58,8 @@ class HandlerLink:
         self._gate = asyncio.Event()
         self._gate.set()
         self._failed = asyncio.Event()
+        self._silent = False
+        """The outage has been logged; the next line comes when it has answered in between."""
         self.stub = OttoHandlerLogServiceStub(channel)
 
     @property
@@ -67,6 +74,7 @@ class HandlerLink:
     def worked(self) -> None:
         """A call was answered."""
         self._backoff.reset()
+        self._silent = False
         self._telemetry.handler_up.set(1)
 
     def failed(self, error: BaseException) -> None:
@@ -75,8 +83,11 @@ class HandlerLink:
         if self._gate.is_set():
             self._gate.clear()
             self._failed.set()
-            code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__
-            log.warning("the handler does not answer; logs and changes are kept and tried again", error=code)
+            if not self._silent:
+                code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__
+                log.warning(
+                    "the handler does not answer; logs and changes are kept and tried again", error=code
+                )
 
     async def run(self) -> None:
         """Reopens the gate after failures, until cancelled."""
@@ -84,8 +95,12 @@ class HandlerLink:
             await self._failed.wait()
             self._failed.clear()
             await self._clock.sleep(self._backoff.next())
-            await self._channel.channel_ready()
-            log.info("the handler may be asked again")
+            with suppress(TimeoutError):
+                # If it does not come back in time, the first call finds out and closes the gate again.
+                await asyncio.wait_for(self._channel.channel_ready(), _LOOK)
+            if not self._silent:
+                log.info("asking the handler again")
+            self._silent = True
             self._gate.set()
 
     async def close(self) -> None:

@@ -5,7 +5,8 @@ all come to the same: read again from a little before, skip what is known. The l
 worker has ended and a last reading brought nothing new.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from ottoscaler.orchestrator.kube_api import Kube, pods_path
@@ -17,6 +18,10 @@ from ottoscaler.runtime.log import get_logger
 from ottoscaler.runtime.tasks import Backoff
 
 log = get_logger("logs")
+
+_LOOK = 5.0
+_SILENCE = 300.0
+"""Seconds after which a stream that says nothing is opened again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class Follower:
     async def _pass(self, *, follow: bool) -> AsyncIterator[Read]:
         """One request, from `position` on."""
         splitter = LineSplitter(limit=self._line_limit)
-        async for piece in self._kube.stream(self._path, self._params(follow=follow)):
+        async for piece in self._pieces(follow=follow):
             for line, cut in splitter.feed(piece):
                 for item in self._take(line, cut):
                     yield item
@@ -102,6 +107,34 @@ class Follower:
                     yield item
             if self._progress.lost:
                 yield self._gap()
+
+    async def _pieces(self, *, follow: bool) -> AsyncIterator[bytes]:
+        """Raises `KubeError` when nothing comes although something should: the connection may be dead."""
+        pieces = self._kube.stream(self._path, self._params(follow=follow))
+        coming: asyncio.Future[bytes | None] | None = None
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(pieces, None))
+                await self._until_done(coming)
+                piece = coming.result()
+                if piece is None:
+                    return
+                yield piece
+        finally:
+            if coming is not None and not coming.done():
+                coming.cancel()
+                await asyncio.wait({coming})
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
+
+    async def _until_done(self, coming: "asyncio.Future[bytes | None]") -> None:
+        """A worker may be silent for long; one that has ended may not, nor may a connection for ever."""
+        silent = 0.0
+        while not coming.done():
+            await asyncio.wait({coming}, timeout=_LOOK)
+            silent += _LOOK
+            if not coming.done() and (silent >= _SILENCE or self._ended()):
+                raise KubeError(status=0, reason="Timeout", message="the log stream is silent")
 
     def _params(self, *, follow: bool) -> dict[str, str]:
         params = {"container": CONTAINER, "timestamps": "true"}

@@ -1,0 +1,104 @@
+"""A pipeline that cannot be meant is refused, with the stage that is wrong."""
+
+import pytest
+
+from ottoscaler.orchestrator.orders import InvalidOrder
+from ottoscaler.orchestrator.pipelines.model import RetryRule, RunSpec
+from ottoscaler.orchestrator.pipelines.request import read_run
+from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
+
+
+def stage(
+    name: str = "build", workers: int = 1, after: tuple[str, ...] = (), **more: object
+) -> pb.PipelineStage:
+    return pb.PipelineStage(stage_id=name, worker_count=workers, depends_on=after, **more)  # type: ignore[arg-type]
+
+
+def request(*stages: pb.PipelineStage, name: str = "p-1") -> pb.PipelineRequest:
+    return pb.PipelineRequest(pipeline_id=name, stages=stages)
+
+
+def read(asked: pb.PipelineRequest) -> RunSpec:
+    return read_run(asked, max_stages=10, max_workers=100)
+
+
+def test_a_pipeline_is_kept_as_it_was_asked_for() -> None:
+    policy = pb.RetryPolicy(max_attempts=3, retry_delay_seconds=5, retryable_failures=["1-9", "OOMKilled"])
+    run = read(
+        request(
+            stage(
+                "build", config={"lang": "go"}, image="registry.example.com:5000/ci/go:1.24", command=["make"]
+            ),
+            stage("test", 4, ("build",), retry_policy=policy, timeout_seconds=60),
+        )
+    )
+    build, test = run.stages
+    assert (build.image, build.command, build.config) == (
+        "registry.example.com:5000/ci/go:1.24",
+        ("make",),
+        {"lang": "go"},
+    )
+    assert build.retry == RetryRule()
+    assert test.retry == RetryRule(attempts=3, delay=5, failures=("1-9", "OOMKilled"))
+    assert run.workers == 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (request(stage(), name=""), "pipeline_id is missing"),
+        (request(stage(), name="x" * 300), "pipeline_id has 300 characters"),
+        (request(), "the pipeline has no stages"),
+        (request(*(stage(str(number)) for number in range(11))), "11 stages: at most 10"),
+        (request(stage("")), "stage 1 has no stage_id"),
+        (request(stage("a"), stage("a")), "stage 'a' is there twice"),
+        (request(stage("a", after=("b",))), "stage 'a' depends on 'b', which is not there"),
+        (request(stage("a", after=("a",))), "stages wait for each other: a → a"),
+        (
+            request(stage("a", after=("c",)), stage("b", after=("a",)), stage("c", after=("b",)), stage("d")),
+            "stages wait for each other: a → c → b → a",
+        ),
+        (request(stage("a", 0)), "stage 'a': worker_count is 0: it must be at least 1"),
+        (request(stage("a", -1)), "stage 'a': worker_count is -1"),
+        (request(stage("a", 101)), "stage 'a': worker_count is 101: at most 100"),
+        (request(*(stage(str(number), 100) for number in range(10)), stage("x")), "11 stages"),
+        (request(stage("a", image="not an image")), "stage 'a': image 'not an image' is no reference"),
+        (request(stage("a", image="case/UPPER")), "stage 'a': image 'case/UPPER'"),
+        (request(stage("a", image="x:")), "stage 'a': image 'x:'"),
+        (request(stage("a", timeout_seconds=-1)), "stage 'a': timeout_seconds is -1"),
+        (request(stage("a", retry_policy=pb.RetryPolicy(max_attempts=-2))), "stage 'a': max_attempts is -2"),
+        (
+            request(stage("a", retry_policy=pb.RetryPolicy(max_attempts=101))),
+            "stage 'a': max_attempts is 101",
+        ),
+        (
+            request(stage("a", retry_policy=pb.RetryPolicy(retry_delay_seconds=-1))),
+            "stage 'a': retry_delay_seconds is -1",
+        ),
+        (
+            request(stage("a", retry_policy=pb.RetryPolicy(retryable_failures=[" "]))),
+            "stage 'a': retryable_failures has an entry that is empty",
+        ),
+        (request(stage("a", args=["x\0"])), "stage 'a' contains a NUL character"),
+        (request(stage("a", args=["x" * 600_000])), "bytes: at most"),
+    ],
+)
+def test_what_is_wrong_is_said(asked: pb.PipelineRequest, words: str) -> None:
+    with pytest.raises(InvalidOrder) as caught:
+        read(asked)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "busybox",
+        "busybox:latest",
+        "library/busybox",
+        "localhost:5000/a/b_c.d:v1",
+        "a@sha256:" + "0" * 64,
+        "host.io/x__y",
+    ],
+)
+def test_images_of_every_kind(image: str) -> None:
+    assert read(request(stage("a", image=image))).stages[0].image == image
