@@ -119,7 +119,7 @@ class Measurement:
             "timestamp": settings.timestamp,
         }
         found = await self._ask({what: query for what, query in asked.items() if query}, at, access)
-        waiting = found["waiting"].count()
+        waiting = found["waiting"].jobs()
         for what, samples in found.items():
             needless = what == "oldestWaitingSeconds" and not waiting
             if not samples.values and not needless and settings.missing == "error":
@@ -130,7 +130,7 @@ class Measurement:
             queue=queue.name,
             measured_at=_dated(at, times),
             waiting=waiting,
-            processing=found["processing"].count() if "processing" in found else 0,
+            processing=found["processing"].jobs() if "processing" in found else 0,
             oldest_waiting_at=at - max(ages) if ages and waiting else None,
             took=self._clock.monotonic() - began,
         )

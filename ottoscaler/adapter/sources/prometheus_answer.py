@@ -34,7 +34,7 @@ class Samples(NamedTuple):
     """Finite and not negative."""
     is_scalar: bool
 
-    def count(self) -> int:
+    def jobs(self) -> int:
         """The sum, rounded up to whole jobs: half a job is work for somebody."""
         return math.ceil(math.fsum(self.values))
 
