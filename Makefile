@@ -34,6 +34,7 @@ check: $(READY) ## format, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m ottoscaler.orchestrator.protocol --check
+	$(BIN)/python scripts/chart_schema.py --check
 
 proto: $(READY) ## the generated code of the gRPC protocol anew
 	$(BIN)/python -m ottoscaler.orchestrator.protocol

@@ -35,7 +35,7 @@ class Suite:
 SUITES = (
     Suite("check", ("make", "--no-print-directory", "check"), counts=False),
     Suite("build", (*CLUSTER, "build"), counts=False),
-    Suite("unit", (*PYTEST, "tests/unit"), after=("check",)),
+    Suite("unit", (*PYTEST, "tests/unit")),
     Suite("component", (*PYTEST, "tests/component"), after=("unit",)),
     Suite(
         "windows",

@@ -112,7 +112,9 @@ class _Connection:
         self._queues = {queue.name: queue for queue in queues}
         self._patience = patience(queues)
         # a backend that is back is read again within one interval
-        self._backoff.limit(min(_LONGEST_BACKOFF, *(max(_SHORTEST_BACKOFF, each.interval) for each in queues)))
+        self._backoff.limit(
+            min(_LONGEST_BACKOFF, *(max(_SHORTEST_BACKOFF, each.interval) for each in queues))
+        )
         if self._source is not None:
             self._source.set_queues([queue.for_source() for queue in queues])
 

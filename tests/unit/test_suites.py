@@ -1,9 +1,8 @@
-"""The test runner counts what the suites say, and the test images say what the Dockerfile says."""
+"""The test runner counts what the suites say."""
 
 import pytest
 
 from tests.__main__ import count
-from tests.cluster.images import ROOT, DockerfileError, last_stage
 
 
 @pytest.mark.parametrize(
@@ -18,22 +17,3 @@ from tests.cluster.images import ROOT, DockerfileError, last_stage
 )
 def test_a_closing_line_is_counted(line: str, numbers: tuple[int, int, int]) -> None:
     assert count(f"5 passed, by the way\n{line}\n" if "ran" not in line else f"{line}\n") == numbers
-
-
-def test_the_image_is_what_the_dockerfile_says() -> None:
-    stage = last_stage((ROOT / "Dockerfile").read_text())
-    assert (stage.user, stage.group) == (65532, 65532)
-    assert stage.entrypoint == ["ottoscaler"]
-    assert stage.env["PATH"].startswith("/opt/ottoscaler/bin:")
-
-
-def test_only_the_last_stage_counts() -> None:
-    stage = last_stage(
-        "FROM a AS b\nUSER 1\nENV X=1\nFROM c\n# a comment\nENV A=1 \\\n    B='x y'\nCMD [\"d\"]"
-    )
-    assert (stage.user, stage.env, stage.cmd) == (0, {"A": "1", "B": "x y"}, ["d"])
-
-
-def test_what_cannot_be_imitated_is_an_error() -> None:
-    with pytest.raises(DockerfileError, match="HEALTHCHECK"):
-        last_stage("FROM a\nHEALTHCHECK CMD true")
