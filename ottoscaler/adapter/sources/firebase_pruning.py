@@ -39,20 +39,9 @@ class PushParser(Generic[T]):
     """Feeds bytes through ijson into a coroutine of tokens."""
 
     def __init__(self, steps: _Steps[T]) -> None:
-        self._steps: _Steps[T] | None = steps
-        self._result: list[T] = []
         next(steps)
-        self._parser = ijson.basic_parse_coro(self)
-
-    def send(self, token: Token) -> None:
-        """Called by ijson for each token."""
-        if self._steps is None:
-            raise Malformed("more than one value")
-        try:
-            self._steps.send(token)
-        except StopIteration as done:
-            self._result.append(done.value)
-            self._steps = None
+        self._tokens = _Tokens(steps)
+        self._parser = ijson.basic_parse_coro(self._tokens)
 
     def feed(self, data: bytes | memoryview) -> None:
         """The next bytes. Raises `Malformed`."""
@@ -67,9 +56,31 @@ class PushParser(Generic[T]):
             self._parser.close()
         except ijson.JSONError as error:
             raise Malformed(_in_short(error)) from None
-        if not self._result:
+        if not self._tokens.results:
             raise Malformed("ends too early")
-        return self._result[0]
+        return self._tokens.results[0]
+
+
+class _Tokens(Generic[T]):
+    """Where ijson sends its tokens.
+
+    Apart from the parser, because ijson's C object is invisible to the garbage collector: a cycle through
+    it is never freed, and there is one parser an event.
+    """
+
+    def __init__(self, steps: _Steps[T]) -> None:
+        self.results: list[T] = []
+        self._steps: _Steps[T] | None = steps
+
+    def send(self, token: Token) -> None:
+        """Called by ijson for each token."""
+        if self._steps is None:
+            raise Malformed("more than one value")
+        try:
+            self._steps.send(token)
+        except StopIteration as done:
+            self.results.append(done.value)
+            self._steps = None
 
 
 def parse_node() -> PushParser[Any]:

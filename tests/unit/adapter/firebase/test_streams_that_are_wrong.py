@@ -1,6 +1,7 @@
 """Whatever bytes come, a stream gives whole events, or an error of ours; never half an event, never a crash."""
 
 import contextlib
+import gc
 
 import pytest
 from hypothesis import given
@@ -105,3 +106,22 @@ def test_numbers_and_texts_of_any_size_are_read() -> None:
     assert root["a"]["lastHeartbeat"] == float("inf")
     assert root["a"]["assignedPodId"] is Mark.SOMETHING
     assert root["b"]["x"] is Mark.SOMETHING
+
+
+@pytest.mark.parametrize("end", [b'"data":null}\n\n', b"", b"\xff}}\n\n", b'"data":{"a":[{"b":'])
+def test_an_event_leaves_nothing_behind(end: bytes) -> None:
+    """A cycle through the C parser would never be freed."""
+
+    def left() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    def once() -> None:
+        with contextlib.suppress(Malformed):
+            feed(b'event: put\ndata: {"path":"/",' + end)
+
+    once()
+    before = left()
+    for _ in range(50):
+        once()
+    assert left() - before < 10
