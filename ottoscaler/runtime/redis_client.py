@@ -86,17 +86,19 @@ def connection(
     )
 
 
-def sentinel(settings: RedisConnection, *, environ: Mapping[str, str], timeout: float) -> Sentinel:
-    """The Sentinels of the settings: `await sentinel.discover_master(settings.sentinel.master)`."""
-    arguments = _sentinel_arguments(settings, environ) | {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-    }
-    make: Any = Sentinel  # untyped in the library
-    found: Sentinel = make(
-        settings.parsed.addresses(default_port=DEFAULT_SENTINEL_PORT), sentinel_kwargs=arguments
+def sentinel_connection(
+    settings: RedisConnection, address: Address, *, environ: Mapping[str, str], connect_timeout: float
+) -> Connection:
+    """As `connection`, to one of the Sentinels."""
+    kind = SSLConnection if settings.parsed.tls else Connection
+    arguments = _sentinel_arguments(settings, environ)
+    return kind(
+        host=address.host,
+        port=address.port,
+        socket_timeout=None,
+        socket_connect_timeout=connect_timeout,
+        **arguments,
     )
-    return found
 
 
 @asynccontextmanager
@@ -128,8 +130,14 @@ async def client(
             nodes = [ClusterNode(host, port) for host, port in url.addresses()]
             yield await stack.enter_async_context(RedisCluster(startup_nodes=nodes, **common))
         elif settings.sentinel is not None:
-            manager = await stack.enter_async_context(sentinel(settings, environ=environ, timeout=timeout))
-            make_pool: Any = SentinelConnectionPool  # untyped in the library
+            make_sentinel: Any = Sentinel  # untyped in the library, as is the pool
+            manager = make_sentinel(
+                url.addresses(default_port=DEFAULT_SENTINEL_PORT),
+                sentinel_kwargs=_sentinel_arguments(settings, environ)
+                | {"ssl": url.tls, "socket_timeout": timeout, "socket_connect_timeout": timeout},
+            )
+            await stack.enter_async_context(manager)
+            make_pool: Any = SentinelConnectionPool
             pool = make_pool(settings.sentinel.master, manager, db=url.database, **common)
             yield await stack.enter_async_context(Redis.from_pool(pool))
         else:
@@ -162,7 +170,7 @@ def _sentinel_arguments(settings: RedisConnection, environ: Mapping[str, str]) -
     )
     arguments = _basics(credentials)
     if settings.parsed.tls:
-        arguments |= {"ssl": True} | _tls_arguments(settings.tls or RedisTLS())
+        arguments |= _tls_arguments(settings.tls or RedisTLS())
     return arguments
 
 

@@ -42,6 +42,7 @@ class ServerProblem(Exception):
 _PART_OF_CLUSTER = "Redis is part of a Cluster: add `cluster: true`"
 _BY_CODE: dict[str, Problem] = {
     "ASK": Problem("error", _PART_OF_CLUSTER),
+    "BUSY": Problem("unreachable", "Redis is busy with a script"),
     "CLUSTERDOWN": Problem("unreachable", "the Redis Cluster is down or has slots that no node serves"),
     "CROSSSLOT": Problem(
         "invalid", "its keys live in different slots of the Redis Cluster: give them one {hash tag}"

@@ -5,21 +5,27 @@ tick, since a connection to a former master may stay open and answer with old nu
 master answers for some of 16384 slots, and the map is fetched again whenever a node says that it is wrong.
 """
 
+import asyncio
 import contextlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from redis.asyncio.connection import Connection
-from redis.asyncio.sentinel import MasterNotFoundError
 from redis.crc import key_slot
 from redis.exceptions import RedisError, ResponseError
 
 from ottoscaler.adapter.sources.redis.pipeline import out_of_step
-from ottoscaler.adapter.sources.redis.problems import Problem, ServerProblem, of_server
+from ottoscaler.adapter.sources.redis.problems import (
+    Problem,
+    ServerProblem,
+    is_about_server,
+    of_queue,
+    of_server,
+)
 from ottoscaler.runtime import redis_client
 from ottoscaler.runtime.clock import Clock
-from ottoscaler.runtime.redis import Address, RedisConnection
+from ottoscaler.runtime.redis import DEFAULT_SENTINEL_PORT, Address, RedisConnection
 
 _UNCONFIRMED = 30.0
 """Seconds that a master is believed in while no Sentinel can be asked."""
@@ -115,8 +121,15 @@ def open_topology(
     if settings.cluster:
         return _Cluster(settings.parsed.addresses(), make)
     if settings.sentinel is not None:
-        sentinel = redis_client.sentinel(settings, environ=environ, timeout=connect_timeout)
-        return _Sentinel(sentinel, settings.sentinel.master, make, clock)
+
+        def make_sentinel(address: Address) -> Connection:
+            return redis_client.sentinel_connection(
+                settings, address, environ=environ, connect_timeout=connect_timeout
+            )
+
+        addresses = settings.parsed.addresses(default_port=DEFAULT_SENTINEL_PORT)
+        sentinels = [Node(address, make_sentinel) for address in addresses]
+        return _Sentinel(sentinels, settings.sentinel.master, make, clock, timeout=connect_timeout)
     (address,) = settings.parsed.addresses()
     return _Single(Node(address, make))
 
@@ -145,40 +158,68 @@ class _Single:
 
 
 class _Sentinel:
+    """Follows "Guidelines for Redis clients with support for Redis Sentinel" of the Redis documentation."""
+
     must_be_master = True
     nodes_fail_alone = False
 
     def __init__(
-        self, sentinel: Any, master: str, make: Callable[[Address], Connection], clock: Clock
+        self,
+        sentinels: list[Node],
+        master: str,
+        make: Callable[[Address], Connection],
+        clock: Clock,
+        *,
+        timeout: float,
     ) -> None:
-        self._sentinel = sentinel
+        self._sentinels = sentinels
         self._master = master
         self._make = make
         self._clock = clock
+        self._timeout = timeout / len(sentinels)
+        """So that one that hangs leaves time for the others."""
         self._node: Node | None = None
         self._confirmed = 0.0
 
     async def refresh(self) -> None:
-        now = self._clock.monotonic()
-        try:
-            found = await self._sentinel.discover_master(self._master)
-        except MasterNotFoundError as error:
-            if self._node is None or now - self._confirmed > _UNCONFIRMED:
-                raise ServerProblem(
-                    Problem(
-                        "unreachable", "no Sentinel knows a healthy Redis master of that name", str(error)
-                    )
-                ) from error
+        failed: ServerProblem | None = None
+        for sentinel in list(self._sentinels):
+            try:
+                address = await self._ask(sentinel)
+            except ServerProblem as problem:
+                failed = failed or problem
+                await sentinel.close()
+                self._sentinels.remove(sentinel)
+                self._sentinels.append(sentinel)  # asked last the next time
+                continue
+            self._confirmed = self._clock.monotonic()
+            if self._node is None or self._node.address != address:
+                if self._node is not None:
+                    await self._node.close()
+                self._node = Node(address, self._make)
             return
-        except (RedisError, OSError, TimeoutError) as error:
-            problem = of_server(error)
+        if failed and (self._node is None or self._clock.monotonic() - self._confirmed > _UNCONFIRMED):
+            raise failed
+
+    async def _ask(self, sentinel: Node) -> Address:
+        try:
+            async with asyncio.timeout(self._timeout):
+                reply = await _call(
+                    await sentinel.connection(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master
+                )
+        except ResponseError as error:
+            problem = of_queue(error)
             raise ServerProblem(problem._replace(reason=f"Sentinel: {problem.reason}")) from error
-        self._confirmed = now
-        address = Address(*found)
-        if self._node is None or self._node.address != address:
-            if self._node is not None:
-                await self._node.close()
-            self._node = Node(address, self._make)
+        except TimeoutError as error:
+            raise ServerProblem(Problem("unreachable", "no Sentinel answers in time")) from error
+        except ServerProblem as error:
+            raise ServerProblem(error.problem._replace(reason=f"Sentinel: {error.problem.reason}")) from error
+        match reply:
+            case [bytes() as host, bytes() as port] if port.isdigit():
+                return Address(host.decode(errors="replace"), int(port))
+            case None:
+                raise ServerProblem(Problem("missing", "no Sentinel knows a Redis master of that name"))
+        raise ServerProblem(out_of_step("no address of a master"))
 
     def node(self, key: bytes) -> Node:
         if self._node is None:
@@ -194,7 +235,8 @@ class _Sentinel:
     async def close(self) -> None:
         if self._node is not None:
             await self._node.close()
-        await self._sentinel.aclose()
+        for sentinel in self._sentinels:
+            await sentinel.close()
 
 
 class _Cluster:
@@ -263,18 +305,28 @@ class _Cluster:
             await self._nodes.pop(address).close()
 
 
+async def _call(connection: Connection, *command: str) -> Any:
+    """One command by itself. Raises `ResponseError`, and `ServerProblem` when the connection broke."""
+    try:
+        await connection.send_packed_command(connection.pack_command(*command), check_health=False)
+        return await connection.read_response(disable_decoding=True)
+    except ResponseError as error:
+        if is_about_server(error):
+            raise ServerProblem(of_server(error)) from error
+        raise
+    except (RedisError, OSError) as error:
+        raise ServerProblem(of_server(error)) from error
+
+
 async def _cluster_slots(connection: Connection) -> list[tuple[int, int, Address]]:
     """First slot, last slot and master of each range (`CLUSTER SLOTS`); the host is empty where the server
     means the one that was asked."""
     try:
-        await connection.send_packed_command(connection.pack_command("CLUSTER", "SLOTS"), check_health=False)
-        reply = await connection.read_response(disable_decoding=True)
+        reply = await _call(connection, "CLUSTER", "SLOTS")
     except ResponseError as error:
         if "cluster support disabled" in str(error):
             raise ServerProblem(Problem("error", "Redis is no Cluster: leave out `cluster: true`")) from None
-        raise ServerProblem(of_server(error)) from error
-    except (RedisError, OSError, TimeoutError) as error:
-        raise ServerProblem(of_server(error)) from error
+        raise ServerProblem(of_queue(error)) from error
     ranges: list[tuple[int, int, Address]] = []
     for row in reply if isinstance(reply, list) else [None]:
         match row:
