@@ -160,10 +160,15 @@ class _Connection:
         try:
             await self.stream.run(self._heard)
         except SourceError as error:
-            self.failure = error
+            self.failure = error.with_traceback(None)  # whose frames would keep this connection alive
         finally:
+            self._on_news = _nothing
             self._snapshot.set()
 
     def _heard(self) -> None:
         self._snapshot.set()
         self._on_news()
+
+
+def _nothing() -> None:
+    """Nobody hears of a connection that has ended; the way back to its queue is cut."""
