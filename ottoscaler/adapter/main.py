@@ -20,6 +20,10 @@ def main(arguments: Sequence[str]) -> int:
     # after the arguments, so that --help does not wait for them
     import uvloop
 
+    from ottoscaler.runtime.lazy_trust import import_aiohttp
+
+    import_aiohttp()
+
     from ottoscaler.adapter.config.load import ConfigError
     from ottoscaler.adapter.options import Options, StartError
     from ottoscaler.adapter.process import run
