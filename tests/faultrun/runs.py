@@ -1,5 +1,6 @@
 """The runs by name, and what a run leaves behind."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -43,7 +44,7 @@ async def firebase(mode: Literal["stream", "poll"], faults: int, seed: int) -> O
     before = Possessions.now()
     async with firebase_scene(mode, queues=min(QUEUES, faults), seed=seed) as scene:
         verdict = await campaign.run(scene, faults=faults, seed=seed, max_age=MAX_AGE)
-    return Outcome(verdict, before, Possessions.now())
+    return Outcome(verdict, before, await _settled(before))
 
 
 async def _warm_up(mode: Literal["stream", "poll"], seed: int) -> None:
@@ -83,7 +84,17 @@ async def firestore_at(address: str, faults: int, seed: int) -> Outcome:
     before = Possessions.now()
     async with firestore_scene(address, queues=min(QUEUES // 2, faults), seed=seed) as scene:
         verdict = await campaign.run(scene, faults=faults, seed=seed, max_age=OLDEST)
-    return Outcome(verdict, before, Possessions.now())
+    return Outcome(verdict, before, await _settled(before))
+
+
+async def _settled(before: Possessions) -> Possessions:
+    """What is still held when gRPC and the threads have had time to let go."""
+    for _ in range(100):
+        after = Possessions.now()
+        if after.tasks <= before.tasks and after.sockets <= before.sockets:
+            break
+        await asyncio.sleep(0.05)
+    return after
 
 
 RUNS: Mapping[str, Callable[[int, int], Awaitable[Outcome]]] = {
