@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.rtdb.database import Database, split_path
 from tests.rtdb.values import key_order, value_order
@@ -16,7 +16,17 @@ _BOUNDS: Mapping[str, Callable[[Any, Any], bool]] = {
     "endBefore": lambda order, bound: bool(order < bound),
 }
 _LIMITS = ("limitToFirst", "limitToLast")
+_NO_PRIMITIVE = "Constraint index field must be a JSON primitive"
+_EXTREME_KEYS = {"[MIN_NAME]": (-1, 0, ""), "[MAX_NAME]": (2, 0, "")}
+"""Before and after every key; the clients send them in a bound's second part."""
 PARAMETERS = ("orderBy", *_BOUNDS, *_LIMITS)
+
+
+class Bound(NamedTuple):
+    """`startAt=5` or `startAt=5,"key"`: a value, and a key among children of the same value."""
+
+    value: Any
+    key: str | None = None
 
 
 class BadQuery(Exception):
@@ -29,7 +39,7 @@ class Query:
 
     order_by: str
     """`$key`, `$value`, `$priority`, or the path of a child."""
-    bounds: Mapping[str, Any]
+    bounds: Mapping[str, Bound]
     first: int | None = None
     last: int | None = None
 
@@ -44,8 +54,12 @@ class Query:
             node, key=order if self.order_by == "$key" else lambda key: (order(key), key_order(key))
         )
         for name, bound in self.bounds.items():
-            limit = key_order(str(bound)) if self.order_by == "$key" else value_order(bound)
-            keys = [key for key in keys if _BOUNDS[name](order(key), limit)]
+            limit = key_order(str(bound.value)) if self.order_by == "$key" else value_order(bound.value)
+            if bound.key is None:
+                keys = [key for key in keys if _BOUNDS[name](order(key), limit)]
+            else:
+                place = (limit, _EXTREME_KEYS.get(bound.key) or key_order(bound.key))
+                keys = [key for key in keys if _BOUNDS[name]((order(key), key_order(key)), place)]
         if self.first is not None:
             keys = keys[: self.first]
         if self.last is not None:
@@ -96,16 +110,20 @@ def parse_query(parameters: Mapping[str, str]) -> Query | None:
     return Query(order_by, _bounds(parameters, order_by), first, last)
 
 
-def _bounds(parameters: Mapping[str, str], order_by: str) -> dict[str, Any]:
-    bounds: dict[str, Any] = {}
+def _bounds(parameters: Mapping[str, str], order_by: str) -> dict[str, Bound]:
+    bounds: dict[str, Bound] = {}
     for name in _BOUNDS:
         if name in parameters:
-            bound = _json(parameters[name], "Constraint index field must be a JSON primitive")
-            if isinstance(bound, dict | list):
-                raise BadQuery("Constraint index field must be a JSON primitive")
-            if order_by == "$key" and not isinstance(bound, str):
+            value, *key = _json(f"[{parameters[name]}]", _NO_PRIMITIVE) or [{}]
+            if (
+                isinstance(value, dict | list)
+                or len(key) > 1
+                or not all(isinstance(each, str) for each in key)
+            ):
+                raise BadQuery(_NO_PRIMITIVE)
+            if order_by == "$key" and not isinstance(value, str):
                 raise BadQuery("Constraint key field type must be string")
-            bounds[name] = bound
+            bounds[name] = Bound(value, *key)
     return bounds
 
 

@@ -149,6 +149,23 @@ async def test_bad_queries_are_refused(query: str, message: str) -> None:
         assert message in (await response.json())["error"]
 
 
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        ('startAt=1,"b"', ["b", "c"]),
+        ('startAfter=1,"[MAX_NAME]"', ["c"]),
+        ('startAfter=1,"[MIN_NAME]"', ["a", "b", "c"]),
+        ('endBefore=1,"b"', ["a"]),
+        ('equalTo=1,"b"', ["b"]),
+    ],
+)
+async def test_a_bound_may_name_a_key_as_the_javascript_client_does(query: str, keys: list[str]) -> None:
+    async with serving({"a": {"n": 1}, "b": {"n": 1}, "c": {"n": 2}}) as (server, session):
+        server.database().rules = {"rules": {".read": True, ".indexOn": "n"}}
+        async with session.get(f'/.json?orderBy="n"&{query}&format=export') as response:
+            assert list(await response.json()) == keys
+
+
 async def test_errors_of_the_request_are_answered() -> None:
     async with serving() as (server, session):
         async with session.put("/a.json", data="{not json") as response:
