@@ -20,9 +20,11 @@ def main(arguments: Sequence[str]) -> int:
     # after the arguments, so that --help does not wait for them
     import uvloop
 
+    from ottoscaler.runtime.late_packages import put_off
     from ottoscaler.runtime.lazy_trust import import_aiohttp
 
     import_aiohttp()
+    put_off("redis", "redis.asyncio")
 
     from ottoscaler.adapter.config.load import ConfigError
     from ottoscaler.adapter.options import Options, StartError

@@ -11,18 +11,18 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import Redis, RedisCluster, Sentinel
-from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError
 
 from ottoscaler.runtime.redis import DEFAULT_SENTINEL_PORT, Address, RedisConnection, RedisTLS
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis, RedisCluster
 
 
 class CredentialsUnavailable(AuthenticationError):
@@ -109,13 +109,18 @@ async def client(
     timeout: float = 5.0,
     health_check_interval: float = 0.0,
     decode_responses: bool = True,
-) -> AsyncIterator[Redis | RedisCluster]:
+) -> AsyncIterator["Redis | RedisCluster"]:
     """A client with the library's commands: of the server, of the master that Sentinel names, or of the Cluster.
 
     `timeout` (seconds) bounds connecting and each answer, so blocking commands must ask for less.
     Connections idle for `health_check_interval` seconds are pinged before use. All is closed at the end.
     Raises `redis.exceptions.RedisError` where a Cluster cannot be discovered.
     """
+    # the library's commands, which single connections do without: 5 MiB
+    from redis.asyncio import Redis, RedisCluster, Sentinel
+    from redis.asyncio.cluster import ClusterNode
+    from redis.asyncio.sentinel import SentinelConnectionPool
+
     url = settings.parsed
     common: dict[str, Any] = _arguments(settings, environ) | {
         "socket_timeout": timeout,
