@@ -22,11 +22,14 @@ CLUSTER = (sys.executable, "-m", "tests.cluster")
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A command, and the suites that must have passed before it starts."""
+    """A command, and what it waits for."""
 
     name: str
     command: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    """Suites that must have passed."""
     after: tuple[str, ...] = ()
+    """Suites that must have ended, so that the two cores are free."""
     counts: bool = True
     """Whether its closing line counts tests (a linter's does not)."""
     environ: dict[str, str] = field(default_factory=dict)
@@ -40,12 +43,13 @@ SUITES = (
     Suite(
         "windows",
         (*CLUSTER, "pytest", "-q", "--color=no", "-m", "windows", "tests/cluster"),
-        after=("build",),
+        needs=("build",),
     ),
     Suite(
         "cluster",
         (*CLUSTER, "pytest", "-q", "--color=no", "--durations=10", "-m", "not windows", "tests/cluster"),
-        after=("build", "component"),
+        needs=("build",),
+        after=("component",),
     ),
 )
 
@@ -76,8 +80,8 @@ def count(output: str) -> tuple[int, int, int]:
 
 async def run(suite: Suite, done: dict[str, "asyncio.Future[Outcome]"], printing: asyncio.Lock) -> Outcome:
     """Waits for what the suite needs, runs it, prints it. A suite whose needs failed fails unrun."""
-    for name in suite.after:
-        if name in done and (await asyncio.shield(done[name])).status != 0:
+    for name in (*suite.needs, *suite.after):
+        if name in done and (await asyncio.shield(done[name])).status != 0 and name in suite.needs:
             return Outcome(suite.name, 1, 0.0)
     started = time.monotonic()
     process = await asyncio.create_subprocess_exec(

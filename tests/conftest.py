@@ -11,6 +11,8 @@ from typing import Any
 import looptime
 import pytest
 
+_TO_END_SECONDS = 2.0
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "looptime: run the coroutine in virtual time")
@@ -18,7 +20,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Runs a coroutine test; a task it left behind is an error."""
+    """Runs a coroutine test; a task it left behind is an error.
+
+    A library's own task (grpc's, after a cancelled call) may need a moment to end.
+    """
     test = pyfuncitem.obj
     if not inspect.iscoroutinefunction(test):
         return None
@@ -29,6 +34,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         before = asyncio.all_tasks()
         await test(**arguments)
         left = asyncio.all_tasks() - before
+        if left:
+            _, left = await asyncio.wait(left, timeout=_TO_END_SECONDS)
         assert not left, f"tasks left behind: {left}"
 
     factory: Any = looptime.new_event_loop if virtual else asyncio.new_event_loop
