@@ -79,7 +79,11 @@ class NodeStream:
             raise SourceError("its database ended the event stream", code="unreachable")
 
     def _take(self, events: list[StreamEvent], now: float, monotonic: float) -> bool:
-        """Applies what has come. Whether the table is now known to be true as of `now`."""
+        """Applies what has come. Whether the table is now known to be true as of `now`.
+
+        A snapshot counts from when all that came with it has been applied.
+        """
+        begun = self.has_snapshot
         for event in events:
             match event:
                 case Signal.CANCEL:
@@ -95,11 +99,12 @@ class NodeStream:
                 case Signal.KEEP_ALIVE:
                     pass
                 case writes:
-                    if not self.has_snapshot and (not writes or writes[0][0]):
+                    if not begun and (not writes or writes[0][0]):
                         raise Malformed("a stream that does not begin with the whole node")
                     self.table.apply(writes)
-                    self.has_snapshot = True
-        if not events or not self.has_snapshot:
+                    begun = True
+        if not events or not begun:
             return False
+        self.has_snapshot = True
         self.heard_at, self.heard_monotonic = now, monotonic
         return True

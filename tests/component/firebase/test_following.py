@@ -121,6 +121,28 @@ async def test_something_that_answers_and_is_no_database() -> None:
             assert not heard.readings
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        'event: put\ndata: {"path":"/a/inputs/one","data":null}\n\n',  # leaves open whether `a` is there
+        "event: put\ndata: nonsense\n\n",
+        cancel_frame().decode(),
+    ],
+)
+async def test_a_snapshot_that_comes_together_with_its_end_is_not_served(second: str) -> None:
+    first = 'event: put\ndata: {"path":"/","data":{"a":{"inputs":{"one":1}},"b":{"n":1}}}\n\n'
+    headers = {"Content-Type": "text/event-stream"}
+    async with RtdbServer() as server:
+        server.write(PATH, jobs(3))
+        server.faults.add(
+            Fault(what="status", status=200, headers=headers, body=first + second, where="stream")
+        )
+        async with reading(queue(server)) as (heard, _):
+            await heard.waiting(3)
+        assert {each.waiting for each in heard.readings} == {3}
+        assert all(each.measured_at > 0 for each in heard.readings)
+
+
 async def test_a_half_open_connection_is_noticed() -> None:
     async with RtdbServer(keep_alive=0.2) as server:
         server.write(PATH, jobs(1))
