@@ -40,13 +40,12 @@ async def exchange(
     refuses, or it is a replica that has lost its master, or any replica with `must_be_master`. What was
     yielded before stays true.
     """
-    commands: list[Command] = [("ROLE",)]
-    for transaction in transactions:
-        if asking:
-            commands.append(("ASKING",))
-        commands += [("MULTI",), *transaction, ("EXEC",)]
     try:
-        await connection.send_packed_command(map(_pack, commands), check_health=False)
+        await connection.send_packed_command(_pack(("ROLE",)), check_health=False)
+        for start in range(0, len(transactions), _BREATH):
+            packed = [_packed(each, asking=asking) for each in transactions[start : start + _BREATH]]
+            await connection.send_packed_command(packed, check_health=False)
+            await asyncio.sleep(0)
         await _check_role(connection, must_be_master=must_be_master)
         for number, transaction in enumerate(transactions):
             if number % _BREATH == 0:
@@ -56,6 +55,11 @@ async def exchange(
             yield await _transaction(connection, len(transaction))
     except (RedisError, OSError, TimeoutError) as error:
         raise ServerProblem(of_server(error)) from error
+
+
+def _packed(transaction: Sequence[Command], *, asking: bool) -> bytes:
+    commands: list[Command] = [("MULTI",), *transaction, ("EXEC",)]
+    return b"".join(map(_pack, [("ASKING",), *commands] if asking else commands))
 
 
 async def _check_role(connection: Connection, *, must_be_master: bool) -> None:

@@ -29,6 +29,8 @@ from ottoscaler.runtime.redis import Address
 _MOST_TRANSACTIONS = 64
 """Of one reading; with what is known by then it must do."""
 _MOST_REDIRECTS = 3
+_BREATH = 16
+"""Queues after which other tasks get their turn."""
 _PATIENCE = 0.5
 """The share of the timeout after which no reading begins another transaction."""
 
@@ -148,7 +150,11 @@ class Tick:
         try:
             async with asyncio.timeout_at(self._deadline):
                 connection = await node.connection()
-                readings = [_Reading(queue, self._surveys.of(queue, node)) for queue in queues]
+                readings = []
+                for number, queue in enumerate(queues):
+                    readings.append(_Reading(queue, self._surveys.of(queue, node)))
+                    if number % _BREATH == 0:
+                        await asyncio.sleep(0)
                 while readings:
                     sent, going_on = self._clock.time(), []
                     answers = exchange(
