@@ -94,8 +94,8 @@ def rounds(
     """Measurements by number of connections and contender."""
     found: dict[int, dict[str, list[Measured]]] = {n: {"ours": [], "go": []} for n in CONNECTIONS}
     with start(around) as ours, reference(around) as go:
-        for number in range(count):
-            for connections in CONNECTIONS:
+        for connections in CONNECTIONS:  # memory once taken is not all given back: few connections first
+            for number in range(count):
                 pair = (ours, go) if number % 2 else (go, ours)
                 for running in pair:
                     measured = load(around, running, connections, seconds, spread=QUEUES)
