@@ -15,7 +15,7 @@ import msgspec
 
 from ottoscaler import __version__
 from ottoscaler.apiservice.media_types import Transform
-from ottoscaler.apiservice.response import NO_STORE, Document
+from ottoscaler.apiservice.response import Document
 
 GROUP = "external.metrics.k8s.io"
 VERSION = "v1beta1"
@@ -101,22 +101,3 @@ def aggregated(metrics: Sequence[str], form: Transform) -> tuple[Document, str]:
 def entity_tag(content: bytes) -> str:
     """A strong validator for `content`, quoted."""
     return f'"{hashlib.sha256(content).hexdigest().upper()}"'
-
-
-__all__ = [
-    "AGGREGATED",
-    "DISCOVERY_V2",
-    "DISCOVERY_V2BETA1",
-    "GROUP",
-    "GROUP_DOCUMENT",
-    "GROUP_LIST",
-    "GROUP_VERSION",
-    "KIND",
-    "NO_STORE",
-    "RELEASE",
-    "VERSION",
-    "aggregated",
-    "entity_tag",
-    "resource_list",
-    "root",
-]

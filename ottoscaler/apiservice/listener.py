@@ -148,7 +148,9 @@ class Listener(ABC):
     def _evict(self) -> None:
         """Closes the connection that has waited longest, so that holding many open locks nobody out."""
         idle = [channel for channel in self._channels if channel.idle]
-        min(idle or self._channels, key=lambda channel: channel.deadline).abort()
+        oldest = min(idle or self._channels, key=lambda channel: channel.deadline)
+        del self._channels[oldest]  # now, or the next newcomer of this moment would choose it again
+        oldest.abort()
 
     def closed(self, channel: PlainChannel) -> None:
         """Forgets a connection."""

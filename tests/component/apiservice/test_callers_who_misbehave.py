@@ -15,6 +15,7 @@ import pytest
 from ottoscaler.apiservice.limits import Limits
 from tests.component.apiservice.authorities import client_context
 from tests.component.apiservice.serving import CALLERS, GROUP_VERSION, Client, Serving, serving
+from tests.waiting import until
 
 _SHORT = Limits(
     handshake_seconds=0.2,
@@ -144,9 +145,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off() -> None:
             client.send(
                 f"{GROUP_VERSION}/namespaces/default/queue_deep", "GET", ("Accept", "application/json")
             )
-        async with asyncio.timeout(10):
-            while running.server.connections:  # noqa: ASYNC110 - a figure of the server, not of ours
-                await asyncio.sleep(0.01)
+        await until(lambda: running.server.connections == 0, what="it is cut off")
         await _still_serves(running)
 
 
@@ -161,6 +160,13 @@ async def test_when_connections_run_out_the_one_that_idles_longest_goes() -> Non
         assert await clients[1].ended()
         assert (await clients[0].ask(_DEMAND)).status == 200
         assert running.server.connections == 3
+
+
+async def test_a_burst_of_newcomers_does_not_get_past_the_limit() -> None:
+    async with serving(limits=Limits(connections=5)) as running:
+        await asyncio.gather(*(running.client("nobody") for _ in range(30)), return_exceptions=True)
+        await until(lambda: running.server.connections <= 5, what="the limit holds")
+        await _still_serves(running)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS", "DELETE"])
