@@ -56,6 +56,8 @@ class Held(NamedTuple):
     """A row of `XPENDING key group start end count`."""
 
     entry: int
+    name: str
+    """The entry's id as the server writes it."""
     consumer: str
     idle: float
     """Seconds since it was last delivered or claimed."""
@@ -111,11 +113,11 @@ def parse_held(reply: Any) -> list[Held]:
     """Rows by id, ascending. Raises `Malformed`."""
     rows: list[Held] = []
     for row in _list(reply):
-        match row:
-            case [bytes() as entry, bytes() as consumer, int() as idle, int()]:
-                rows.append(Held(_id(entry), _text(consumer), idle / 1000.0))
-            case _:
-                raise Malformed("no row of pending entries")
+        try:
+            entry, consumer, idle, _ = row
+        except (TypeError, ValueError):
+            raise Malformed("no row of pending entries") from None
+        rows.append(Held(_id(entry), _text(entry), _text(consumer), _integer(idle) / 1000.0))
     return rows
 
 
@@ -171,8 +173,15 @@ def _entry(value: Any) -> tuple[int | None, int]:
         case None:
             return None, 0
         case [bytes() as entry, fields]:
-            return _id(entry), sum(len(field) for field in _list(fields) if isinstance(field, bytes))
+            return _id(entry), _size(_list(fields))
     raise Malformed("no stream entry")
+
+
+def _size(fields: list[Any]) -> int:
+    try:
+        return sum(map(len, fields))
+    except TypeError:
+        raise Malformed("a field of an entry that is no string") from None
 
 
 def _text(value: Any) -> str:

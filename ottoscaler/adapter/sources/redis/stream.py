@@ -164,7 +164,7 @@ class StreamSurvey:
         return self._commands()
 
     def _reading(self, waiting: Waiting, processing: Processing, moment: Moment) -> Reading:
-        held = [Held(format_id(row.entry), row.consumer) for row in processing.held]
+        held = [Held(row.name, row.consumer) for row in processing.held]
         held += [Held("", consumer) for consumer in processing.holders]
         return Reading(
             queue=self._queue,
