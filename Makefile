@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check format unit component test-cluster bench chart-schema proof-fuzz proof-redis-model proto lock \
+.PHONY: help run test check format unit component test-cluster test-orchestrator bench chart-schema proof-fuzz proof-redis-model proto lock \
 	cluster-up cluster-down clean
 
 help: ## what can be made
@@ -53,6 +53,10 @@ component: $(READY) ## tests with real Redis, Firestore emulator, Prometheus
 test-cluster: $(READY) ## tests on a real control plane
 	@scripts/bootstrap test
 	$(BIN)/python -m tests.cluster pytest tests/cluster
+
+test-orchestrator: $(READY) ## the orchestrator (in the making) on a real control plane
+	@scripts/bootstrap test
+	$(BIN)/python -m tests.cluster pytest tests/cluster -k orchestrator
 
 bench: $(READY) ## our server beside the Go library that other adapters embed, as ratios in one run
 	@scripts/bootstrap test

@@ -84,6 +84,43 @@ def components_live() -> Iterator[None]:
     assert not died, "\n".join(died)
 
 
+@pytest.fixture(autouse=True)
+def settled(kubectl: Kubectl) -> Iterator[None]:
+    """After a test that restarted components the next one begins when pods run again.
+
+    Watches that found the API server away come back after a back-off of up to half a minute.
+    """
+    before = _pids()
+    yield
+    if _pids() == before:
+        return
+    name = f"settled-{secrets.token_hex(4)}"
+    place = ("--namespace", "default")
+
+    async def made() -> bool:
+        command = ("run", name, "--image=busybox", "--restart=Never", "--command", "--", "true")
+        said = kubectl(*place, *command, check=False)
+        return "created" in said or "exists" in said
+
+    async def ran() -> bool:
+        phase = ("get", "pod", name, "-o", "jsonpath={.status.phase}")
+        return kubectl(*place, *phase, check=False) == "Succeeded"
+
+    async def wait() -> None:
+        await until(made, within=60, every=0.3, what="a pod can be created")
+        await until(ran, within=120, every=0.3, what="pods run again after the restart")
+
+    asyncio.run(wait())
+    kubectl(*place, "delete", "pod", name, "--wait=false")
+
+
+def _pids() -> dict[str, int]:
+    """The components' processes, where they are ours."""
+    here = own_cluster()
+    running: dict[str, int] = asyncio.run(here.command("status"))["running"] if here else {}
+    return running
+
+
 async def create_namespace(kubeconfig: Path, name: str) -> None:
     """Returns when pods can be created in it."""
     async with await KubeClient.connect(kubeconfig) as kube:

@@ -93,7 +93,13 @@ def test_discovery_satisfies_kubectl(adapter: Installed, kubectl: Kubectl) -> No
 
 def test_kubectl_explains_the_kind(adapter: Installed, kubectl: Kubectl) -> None:
     explain = ("explain", "queue_demand", "--api-version=external.metrics.k8s.io/v1beta1", "--recursive")
-    explained = kubectl(*explain)
+
+    async def known() -> str | None:
+        """The aggregator fetches a new API's OpenAPI when it gets round to it."""
+        said = kubectl(*explain, check=False)
+        return said if "KIND:" in said else None
+
+    explained = adapter.runner.run(until(known, within=60, every=0.5, what="the aggregator has the schema"))
     assert "KIND:       ExternalMetricValueList" in explained
     assert "metricLabels" in explained
 
