@@ -74,6 +74,10 @@ def _last(pattern: str, text: str) -> int:
     return int(found[-1]) if found else 0
 
 
+FOUND = ("control characters in a label made YAML that no YAML reader accepts (they are escaped now)",)
+"""What fuzzing has found and was fixed; each has a test."""
+
+
 def report(outcomes: list[Outcome]) -> str:
     """The result as Markdown."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -96,6 +100,7 @@ def report(outcomes: list[Outcome]) -> str:
         f"{'**one, see below**' if one.finding else 'none'} |"
         for one in outcomes
     ]
+    lines += ["", "Found by fuzzing so far, and fixed:", "", *(f"- {finding}" for finding in FOUND)]
     for one in outcomes:
         if one.finding:
             lines += ["", f"## {one.target}", "", "```", one.finding.strip(), "```"]
