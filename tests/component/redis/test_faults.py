@@ -177,7 +177,11 @@ async def test_too_many_clients_are_said() -> None:
             client.ping()
             other.ping()
             async with running(source_of(BACKEND, [queue("events", settings)])) as published:
-                assert (await _trouble(published)).code == "limited"
+                # the server may hang up before its words are read, so not every attempt hears them
+                codes = [(await _trouble(published)).code]
+                while codes[-1] == "unreachable" and len(codes) < 20:
+                    codes.append((await _trouble(published)).code)
+                assert codes[-1] == "limited"
                 other.close()
                 await published.reading()
 
