@@ -3,9 +3,10 @@
 Values stay bytes, since producers may write anything. Answers are read in both protocol versions.
 """
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -14,6 +15,7 @@ from ottoscaler.orchestrator.times import format_time
 
 DEAD_SUFFIX = ":dead"
 _DEAD_KEPT = 10_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,32 +48,44 @@ class EventStream:
         """Tells equal ids of two streams, or of two groups on one, apart."""
         return f"{self.stream}\n{self.group}"
 
+    async def _ask(self, call: Awaitable[T]) -> T:
+        """The answer. The library swallows a cancellation that comes together with one (docs/decisions/0071)."""
+        answer = await call
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        return answer
+
     async def ensure_group(self) -> None:
         """Makes the group, from the stream's first entry on, unless there is one."""
         try:
-            await self._redis.xgroup_create(self.stream, self.group, id="0", mkstream=True)
+            await self._ask(self._redis.xgroup_create(self.stream, self.group, id="0", mkstream=True))
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
 
     async def read(self, *, count: int, block: float) -> list[Entry]:
         """Entries that nobody was given yet, waiting at most `block` seconds for the first."""
-        answer = await self._redis.xreadgroup(
-            self.group, self.consumer, {self.stream: ">"}, count=count, block=round(block * 1000)
+        answer = await self._ask(
+            self._redis.xreadgroup(
+                self.group, self.consumer, {self.stream: ">"}, count=count, block=round(block * 1000)
+            )
         )
         return [Entry(id=id_, fields=fields or {}) for id_, fields in _entries(answer)]
 
     async def own(self, *, after: EntryId | None, count: int) -> list[Entry]:
         """Entries that this consumer was given and never acknowledged, in order. Trimmed ones have no fields."""
-        answer = await self._redis.xreadgroup(
-            self.group, self.consumer, {self.stream: str(after or "0")}, count=count
+        answer = await self._ask(
+            self._redis.xreadgroup(self.group, self.consumer, {self.stream: str(after or "0")}, count=count)
         )
         return await self._counted([(id_, fields or {}) for id_, fields in _entries(answer)])
 
     async def claim(self, *, idle: float, start: str, count: int) -> tuple[str, list[Entry]]:
         """Takes over entries that were silent for `idle` seconds; the cursor to go on from, `0-0` at the end."""
-        answer = await self._redis.xautoclaim(
-            self.stream, self.group, self.consumer, round(idle * 1000), start_id=start, count=count
+        answer = await self._ask(
+            self._redis.xautoclaim(
+                self.stream, self.group, self.consumer, round(idle * 1000), start_id=start, count=count
+            )
         )
         cursor, claimed = answer[0], answer[1]
         entries = [(EntryId.parse(_text(id_)), _fields(fields)) for id_, fields in claimed if id_ is not None]
@@ -88,12 +102,12 @@ class EventStream:
         async with self._redis.pipeline(transaction=False) as pipe:
             for id_ in ids:
                 pipe.xpending_range(self.stream, self.group, str(id_), str(id_), 1)
-            answers = await pipe.execute()
+            answers = await self._ask(pipe.execute())
         return [_pending(each) for answer in answers for each in answer]
 
     async def pending_before(self, id_: EntryId, *, count: int) -> list[Pending]:
         """At most `count` entries that precede `id_` and are not acknowledged, the oldest first."""
-        answer = await self._redis.xpending_range(self.stream, self.group, "-", f"({id_}", count)
+        answer = await self._ask(self._redis.xpending_range(self.stream, self.group, "-", f"({id_}", count))
         return [_pending(each) for each in answer]
 
     async def fields(self, ids: Sequence[EntryId]) -> dict[EntryId, dict[bytes, bytes]]:
@@ -101,14 +115,14 @@ class EventStream:
         async with self._redis.pipeline(transaction=False) as pipe:
             for id_ in ids:
                 pipe.xrange(self.stream, str(id_), str(id_), count=1)
-            answers = await pipe.execute()
+            answers = await self._ask(pipe.execute())
         return {
             EntryId.parse(_text(found)): _fields(fields) for answer in answers for found, fields in answer
         }
 
     async def after(self, id_: EntryId, *, count: int) -> list[tuple[EntryId, dict[bytes, bytes]]]:
         """At most `count` entries that follow `id_`."""
-        answer = await self._redis.xrange(self.stream, f"({id_}", "+", count=count)
+        answer = await self._ask(self._redis.xrange(self.stream, f"({id_}", "+", count=count))
         return [(EntryId.parse(_text(found)), _fields(fields)) for found, fields in answer]
 
     async def refresh(self, ids: Iterable[EntryId]) -> set[EntryId]:
@@ -118,8 +132,10 @@ class EventStream:
             return set()
         ours = [each.id for each in await self.pending(asked) if each.consumer == self.consumer]
         if ours:
-            await self._redis.xclaim(
-                self.stream, self.group, self.consumer, 0, [str(id_) for id_ in ours], justid=True
+            await self._ask(
+                self._redis.xclaim(
+                    self.stream, self.group, self.consumer, 0, [str(id_) for id_ in ours], justid=True
+                )
             )
         return set(ours)
 
@@ -127,7 +143,7 @@ class EventStream:
         """Takes them off the list of what is pending."""
         asked = [str(id_) for id_ in ids]
         if asked:
-            await self._redis.xack(self.stream, self.group, *asked)
+            await self._ask(self._redis.xack(self.stream, self.group, *asked))
 
     async def bury(self, entry: Entry, *, reason: str, at: float) -> None:
         """Moves an entry to the dead letters, with the reason, and acknowledges it.
@@ -144,7 +160,7 @@ class EventStream:
         async with self._redis.pipeline(transaction=self._transactions) as pipe:
             pipe.xadd(self.dead, letter, maxlen=_DEAD_KEPT, approximate=True)
             pipe.xack(self.stream, self.group, str(entry.id))
-            await pipe.execute()
+            await self._ask(pipe.execute())
 
     async def unsettled(self, ids: Sequence[EntryId]) -> set[EntryId]:
         """Those of `ids` that may be delivered again: pending, or not delivered at all, and still in the stream.
@@ -167,7 +183,7 @@ class EventStream:
         return {id_ for id_ in present if last is None or id_ > last or id_ in pending}
 
     async def _last_delivered(self) -> EntryId | None:
-        for group in await self._redis.xinfo_groups(self.stream):
+        for group in await self._ask(self._redis.xinfo_groups(self.stream)):
             known = {_text(key): value for key, value in group.items()}
             if _text(known["name"]) == self.group:
                 return EntryId.parse(_text(known["last-delivered-id"]))
@@ -176,12 +192,12 @@ class EventStream:
     async def forget_silent_consumers(self, *, idle: float) -> list[str]:
         """Deletes consumers that hold nothing and were silent for `idle` seconds; their names."""
         forgotten: list[str] = []
-        for consumer in await self._redis.xinfo_consumers(self.stream, self.group):
+        for consumer in await self._ask(self._redis.xinfo_consumers(self.stream, self.group)):
             known = {_text(key): value for key, value in consumer.items()}
             name = _text(known["name"])
             if name == self.consumer or known["pending"] or known["idle"] < idle * 1000:
                 continue
-            await self._redis.xgroup_delconsumer(self.stream, self.group, name)
+            await self._ask(self._redis.xgroup_delconsumer(self.stream, self.group, name))
             forgotten.append(name)
         return forgotten
 

@@ -23,10 +23,16 @@ _PATH = re.compile(
 
 
 class MockCluster:
-    """Use as an async context manager: simulated pods run until its end."""
+    """Use as an async context manager: simulated pods run until its end.
 
-    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, stop_seconds: float = 0.1) -> None:
+    A pod takes `start_seconds` from its admission to its start, and `stop_seconds` to be removed.
+    """
+
+    def __init__(
+        self, *, clock: Clock = SYSTEM_CLOCK, start_seconds: float = 0.2, stop_seconds: float = 0.1
+    ) -> None:
         self._clock = clock
+        self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self.objects = Objects(clock)
         self._lives: dict[str, Life] = {}
@@ -100,6 +106,7 @@ class MockCluster:
         life = Life(
             pod,
             clock=self._clock,
+            start_seconds=self._start_seconds,
             ip=f"10.0.{number // 250 % 250}.{number % 250 + 1}",
             told=lambda changed: self.objects.changed(collection, changed, "MODIFIED"),
         )

@@ -14,9 +14,7 @@ from ottoscaler.orchestrator.times import format_time, parse_time
 from ottoscaler.orchestrator.worker import CONTAINER
 from ottoscaler.runtime.clock import Clock
 
-_START = 0.2
 _SECONDS = 2.0
-_STOP = 0.1
 _NODE = "mock-node"
 
 
@@ -71,9 +69,12 @@ def _number(text: str | None, default: float) -> float:
 class Life:
     """Runs one pod: `told` is called with the pod whenever its status has changed."""
 
-    def __init__(self, pod: Object, *, clock: Clock, ip: str, told: Callable[[Object], None]) -> None:
+    def __init__(
+        self, pod: Object, *, clock: Clock, start_seconds: float, ip: str, told: Callable[[Object], None]
+    ) -> None:
         self._pod = pod
         self._clock = clock
+        self._start_seconds = start_seconds
         self._ip = ip
         self._told = told
         self.running = Running()
@@ -90,7 +91,7 @@ class Life:
             self.changed.clear()
             await self.changed.wait()
         self._condition("True", "")
-        await clock.sleep(_START)
+        await clock.sleep(self._start_seconds)
         plan, started = plan_of(pod), clock.time()
         pod["spec"]["nodeName"] = _NODE
         pod["status"] |= {"phase": "Running", "podIP": self._ip}

@@ -1,0 +1,1 @@
+"""The orchestrator with a real Redis and real gRPC, over the cluster of mock mode."""
