@@ -11,7 +11,7 @@ from typing import Any
 import looptime
 import pytest
 
-_TO_END_SECONDS = 2.0
+_TO_END_SECONDS = 10.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
