@@ -16,13 +16,14 @@ from redis.exceptions import AskError, MovedError, RedisError
 from ottoscaler.adapter.reading import ReadFailure
 from ottoscaler.adapter.sources.base import Publish, Queue
 from ottoscaler.adapter.sources.redis.lists import ListSurvey
+from ottoscaler.adapter.sources.redis.node import Node
 from ottoscaler.adapter.sources.redis.pipeline import Replies, exchange, out_of_step
 from ottoscaler.adapter.sources.redis.problems import Problem, ServerProblem, of_queue, of_server
 from ottoscaler.adapter.sources.redis.settings import RedisSettings
 from ottoscaler.adapter.sources.redis.snapshot import Malformed
 from ottoscaler.adapter.sources.redis.stream import StreamSurvey
 from ottoscaler.adapter.sources.redis.survey import Command, Moment, Survey
-from ottoscaler.adapter.sources.redis.topology import Node, Topology
+from ottoscaler.adapter.sources.redis.topology import Topology
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.redis import Address
 

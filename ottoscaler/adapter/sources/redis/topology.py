@@ -6,23 +6,17 @@ master answers for some of 16384 slots, and the map is fetched again whenever a 
 """
 
 import asyncio
-import contextlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from redis.asyncio.connection import Connection
 from redis.crc import key_slot
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
+from ottoscaler.adapter.sources.redis.node import Node, call
 from ottoscaler.adapter.sources.redis.pipeline import out_of_step
-from ottoscaler.adapter.sources.redis.problems import (
-    Problem,
-    ServerProblem,
-    is_about_server,
-    of_queue,
-    of_server,
-)
+from ottoscaler.adapter.sources.redis.problems import Problem, ServerProblem, of_queue
 from ottoscaler.runtime import redis_client
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.redis import DEFAULT_SENTINEL_PORT, Address, RedisConnection
@@ -30,55 +24,6 @@ from ottoscaler.runtime.redis import DEFAULT_SENTINEL_PORT, Address, RedisConnec
 _UNCONFIRMED = 30.0
 """Seconds that a master is believed in while no Sentinel can be asked."""
 _SLOTS = 16384
-
-
-class Node:
-    """One server, connected when needed."""
-
-    __slots__ = ("_make", "_opened", "address", "session")
-
-    def __init__(self, address: Address, make: Callable[[Address], Connection]) -> None:
-        self.address = address
-        self.session = 0
-        """Grows with each connection: what was learned in an earlier one may be of another server."""
-        self._make = make
-        self._opened: Connection | None = None
-
-    async def connection(self) -> Connection:
-        """The open connection; a new one where the server ended the last. Raises `ServerProblem`."""
-        if self._opened is not None and await self._is_spoiled(self._opened):
-            await self.close()
-        if self._opened is None:
-            opening: Any = self._make(self.address)  # untyped in the library
-            try:
-                await opening.connect()
-            except (RedisError, OSError, TimeoutError, ValueError) as error:
-                await _end(opening)
-                raise ServerProblem(of_server(error)) from error
-            except BaseException:
-                await _end(opening)
-                raise
-            self._opened = opening
-            self.session += 1
-        return self._opened
-
-    async def close(self) -> None:
-        """Ends the connection, whatever state it is in."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            await _end(opened)
-
-    async def _is_spoiled(self, connection: Connection) -> bool:
-        """Whether it was closed, or holds data that nobody asked for."""
-        try:
-            return await connection.can_read()
-        except (RedisError, OSError):
-            return True
-
-
-async def _end(connection: Connection) -> None:
-    with contextlib.suppress(RedisError, OSError, TimeoutError):
-        await connection.disconnect(nowait=True)
 
 
 class Topology(Protocol):
@@ -204,7 +149,7 @@ class _Sentinel:
     async def _ask(self, sentinel: Node) -> Address:
         try:
             async with asyncio.timeout(self._timeout):
-                reply = await _call(
+                reply = await call(
                     await sentinel.connection(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master
                 )
         except ResponseError as error:
@@ -305,24 +250,11 @@ class _Cluster:
             await self._nodes.pop(address).close()
 
 
-async def _call(connection: Connection, *command: str) -> Any:
-    """One command by itself. Raises `ResponseError`, and `ServerProblem` when the connection broke."""
-    try:
-        await connection.send_packed_command(connection.pack_command(*command), check_health=False)
-        return await connection.read_response(disable_decoding=True)
-    except ResponseError as error:
-        if is_about_server(error):
-            raise ServerProblem(of_server(error)) from error
-        raise
-    except (RedisError, OSError) as error:
-        raise ServerProblem(of_server(error)) from error
-
-
 async def _cluster_slots(connection: Connection) -> list[tuple[int, int, Address]]:
     """First slot, last slot and master of each range (`CLUSTER SLOTS`); the host is empty where the server
     means the one that was asked."""
     try:
-        reply = await _call(connection, "CLUSTER", "SLOTS")
+        reply = await call(connection, "CLUSTER", "SLOTS")
     except ResponseError as error:
         if "cluster support disabled" in str(error):
             raise ServerProblem(Problem("error", "Redis is no Cluster: leave out `cluster: true`")) from None
