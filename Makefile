@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check format unit component test-cluster test-orchestrator bench chart-schema proof-fuzz proof-redis-model proto lock \
+.PHONY: help run test check format unit component test-cluster test-orchestrator bench chart-schema proof-fuzz proof-redis-model proof-soak bench-sources proto lock \
 	cluster-up cluster-down clean
 
 help: ## what can be made
@@ -78,6 +78,11 @@ cluster-down: $(READY) ## ends it
 proof-redis-model: $(READY) ## ten thousand random commands against a model; result in docs/results/
 	@scripts/bootstrap run
 	$(BIN)/python -m tests.redis.proof
+
+proof-soak: $(READY) ## 20 real minutes and 8 simulated hours of every source, changing and failing; result in docs/results/
+	@scripts/bootstrap test
+	$(BIN)/python -m tests.soak real --report docs/results/soak.md
+	$(BIN)/python -m tests.soak compressed --report docs/results/soak.md
 
 lock: ## the locks anew from pyproject.toml (needs uv)
 	scripts/lock

@@ -28,7 +28,7 @@ from ottoscaler.adapter.sources.base import SourceContext
 from ottoscaler.adapter.sources.sharing import ALONE, Sharing
 from ottoscaler.adapter.supervisor import Supervisor
 from ottoscaler.adapter.telemetry import AdapterCollector, ReloadStatus
-from ottoscaler.runtime.clock import SYSTEM_CLOCK
+from ottoscaler.runtime.clock import SYSTEM_CLOCK, Clock
 from ottoscaler.runtime.config import split_address
 from ottoscaler.runtime.kube import KubeClient
 from ottoscaler.runtime.kubeconfig import KubeConfigError
@@ -45,12 +45,12 @@ _WARM_UP = 3.0
 """Seconds after the start in which a first look at every queue is waited for, whatever it shows."""
 
 
-async def run(options: Options) -> None:
+async def run(options: Options, *, clock: Clock = SYSTEM_CLOCK) -> None:
     """Serves until SIGTERM or SIGINT. Raises `ConfigError` or `StartError`."""
     config = load(options.config, os.environ)
     configure_logging(level=config.root.log.level, format=config.root.log.format)
     try:
-        await _Adapter(config, options).run()
+        await _Adapter(config, options, clock).run()
     except ExceptionGroup as group:  # task groups wrap whatever leaves them
         matched, _ = group.split(StartError)
         raise group if matched is None else _first(matched) from None
@@ -64,10 +64,10 @@ def _first(group: ExceptionGroup[StartError]) -> StartError:
 class _Adapter:
     """The parts that live as long as the process."""
 
-    def __init__(self, config: Config, options: Options) -> None:
+    def __init__(self, config: Config, options: Options, clock: Clock) -> None:
         self._config = config
         self._options = options
-        clock = self._clock = SYSTEM_CLOCK
+        self._clock = clock
         self._started = clock.monotonic()
         self._stop = asyncio.Event()
         self._readings = Readings(clock)

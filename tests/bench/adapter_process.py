@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -35,6 +35,11 @@ class Process:
     """What `/proc` says of a process."""
 
     pid: int
+
+    @classmethod
+    def own(cls) -> Self:
+        """This process."""
+        return cls(os.getpid())
 
     def rss_mib(self) -> float:
         """Resident now."""
@@ -59,6 +64,7 @@ class Adapter:
     """An adapter in standalone mode, asked through its API."""
 
     def __init__(self, process: Process, session: aiohttp.ClientSession, port: int) -> None:
+        """`session` carries the token."""
         self.process = process
         self._session = session
         self._url = f"https://127.0.0.1:{port}{_API}"
@@ -88,31 +94,42 @@ class Adapter:
         return time.monotonic()
 
 
-@contextlib.asynccontextmanager
-async def adapter(configuration: dict[str, Any], directory: Path, **environ: str) -> AsyncIterator[Adapter]:
-    """A running adapter with `configuration`; addresses are added to it."""
-    port, http = free_port(), free_port()
-    configuration = configuration | {
+def write_configuration(configuration: dict[str, Any], directory: Path, *, port: int, http: int) -> Path:
+    """The file `adapter.json` in `directory`, with addresses of loopback added."""
+    file = directory / "adapter.json"
+    whole = configuration | {
         "api": {"address": f"127.0.0.1:{port}"},
         "http": {"address": f"127.0.0.1:{http}"},
         "log": {"level": "error"},
     }
-    file = directory / "adapter.json"
-    file.write_text(json.dumps(configuration))
+    file.write_text(json.dumps(whole))
+    return file
+
+
+def client_session(timeout: float = 10.0) -> aiohttp.ClientSession:
+    """A session with the token, for any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=context),
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        timeout=aiohttp.ClientTimeout(total=timeout),
+    )
+
+
+@contextlib.asynccontextmanager
+async def adapter(configuration: dict[str, Any], directory: Path, **environ: str) -> AsyncIterator[Adapter]:
+    """A running adapter with `configuration`; addresses are added to it."""
+    port, http = free_port(), free_port()
+    file = write_configuration(configuration, directory, port=port, http=http)
     command = (sys.executable, "-m", "ottoscaler.cli.main", "adapter", "--standalone", "--config", str(file))
     child = await asyncio.create_subprocess_exec(
         *command,
         stdout=asyncio.subprocess.DEVNULL,
         env={**os.environ, "OTTOSCALER_TOKEN": TOKEN, "no_proxy": "127.0.0.1", **environ},
     )
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context),
-            headers={"Authorization": f"Bearer {TOKEN}"},
-            timeout=aiohttp.ClientTimeout(total=10),
-        ) as session:
+        async with client_session() as session:
             running = Adapter(Process(child.pid), session, port)
             deadline = time.monotonic() + 30
             while (await running.ask("nobody"))[0] == 0:
