@@ -62,6 +62,10 @@ bench: $(READY) ## our server beside the Go library that other adapters embed, a
 	@scripts/bootstrap test
 	$(BIN)/python -m tests.bench.serving
 
+bench-sources: $(READY) ## what 1,000 streams and 100 RTDB queues cost, and how soon work is seen; result in docs/results/
+	@scripts/bootstrap test
+	$(BIN)/python -m tests.bench.sources --report docs/results/sources.md
+
 chart-schema: $(READY) ## charts/ottoscaler/values.schema.json anew from the configuration's types
 	$(BIN)/python scripts/chart_schema.py
 

@@ -158,3 +158,17 @@ async def rtdb_process(*arguments: str) -> AsyncIterator[tuple[str, Process]]:
         if child.returncode is None:
             child.terminate()
         await child.wait()
+
+
+@contextlib.asynccontextmanager
+async def load_process(*arguments: str) -> AsyncIterator[None]:
+    """`tests.bench.load` with these arguments, until the block ends."""
+    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.load", *arguments)
+    try:
+        yield
+        if child.returncode is not None:
+            raise RuntimeError("the load ended before the measurement")
+    finally:
+        if child.returncode is None:
+            child.terminate()
+        await child.wait()

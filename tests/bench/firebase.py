@@ -11,13 +11,14 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from tests.bench.adapter_process import adapter, rtdb_process
+from tests.bench.figures import Figure, quantile
 
 PATH = "requestedJobs/q"
 INPUT_BYTES = 20 * 1024
@@ -27,11 +28,6 @@ CHANGES_PER_SECOND = 5
 def queue(address: str, *, name: str = "q", path: str = PATH, **options: Any) -> dict[str, Any]:
     """A queue of the configuration."""
     return {"name": name, "firebase": {"databaseURL": f"http://{address}/?ns=demo", "path": path}, **options}
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of them do not exceed."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def job(now: float, *, inputs: str = "") -> dict[str, Any]:
@@ -57,7 +53,7 @@ class Writer:
             return int((await answer.json())["bytesStreamed"])
 
 
-async def latency(writes: int = 1000) -> None:
+async def latency(writes: int = 1000) -> list[Figure]:
     """From the moment at which a writer begins to write a job until the API serves the new number."""
     with tempfile.TemporaryDirectory() as directory:
         async with rtdb_process() as (address, _), aiohttp.ClientSession() as session:
@@ -72,14 +68,13 @@ async def latency(writes: int = 1000) -> None:
                         "PUT", f"{PATH}/{uuid.UUID(int=rng.getrandbits(128))}", job(time.time())
                     )
                     seconds.append(await running.becomes("q", count) - began)
-    print(f"job written → value in the API, {writes} writes at random times, RTDB stream on loopback:")
-    print(
-        f"  p50 {quantile(seconds, 0.5) * 1e3:.1f} ms, p99 {quantile(seconds, 0.99) * 1e3:.1f} ms, "
-        f"max {max(seconds) * 1e3:.1f} ms   (to reach: p99 at most 250 ms)"
-    )
+    p50, p99 = quantile(seconds, 0.5), quantile(seconds, 0.99)
+    found = f"p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, max {max(seconds) * 1e3:.1f} ms"
+    what = f"RTDB: job written → value in the API, {writes:,} writes at random times"
+    return [Figure(what, found, "p99 250 ms", p99 <= 0.25)]
 
 
-async def deep(jobs: int = 10_000) -> None:
+async def deep(jobs: int = 10_000) -> list[Figure]:
     """Memory while connecting to a deep node, and bytes while it changes."""
     with tempfile.TemporaryDirectory() as directory:
         async with rtdb_process() as (address, _), aiohttp.ClientSession() as session:
@@ -95,19 +90,21 @@ async def deep(jobs: int = 10_000) -> None:
                 began = time.monotonic()
                 connected = await running.becomes("q", jobs, within=180, every=0.05)
                 peak, first = running.process.peak_rss_mib(), await writer.bytes_streamed()
-                print(f"{jobs} jobs with {INPUT_BYTES // 1024} KiB each: {first / 1e6:.0f} MB of snapshot")
-                print(
-                    f"  served after {connected - began:.1f} s, peak RSS of the adapter {peak:.1f} MiB "
-                    f"(without a queue {idle:.1f}, settled {running.process.rss_mib():.1f}; to reach: at most 120)"
-                )
+                settled = running.process.rss_mib()
                 cpu = running.process.cpu_seconds()
                 changes = await _change(writer, names, inputs, seconds=60)
                 spent = await writer.bytes_streamed() - first
                 used = running.process.cpu_seconds() - cpu
-    print(
-        f"  a minute at {changes / 60:.1f} changes/s (heartbeats, claims, one new job in 20): "
+    what = f"RTDB: {jobs:,} jobs with {INPUT_BYTES // 1024} KiB each"
+    memory = f"{peak:.1f} MiB ({idle:.1f} without a queue, {settled:.1f} afterwards)"
+    bytes_a_minute = (
         f"{spent / 1024:.0f} KiB, {spent / changes:.0f} bytes a change, {used / 60:.2%} of a core"
     )
+    return [
+        Figure(f"{what}: peak RSS of the adapter while connecting", memory, "120 MiB", peak <= 120),
+        Figure(f"{what}: snapshot", f"{first / 1e6:.0f} MB, served after {connected - began:.1f} s"),
+        Figure(f"{what}: a minute at {changes / 60:.1f} changes/s, one new job in 20", bytes_a_minute),
+    ]
 
 
 async def _change(writer: Writer, names: list[str], inputs: str, *, seconds: float) -> int:
@@ -131,7 +128,7 @@ async def _change(writer: Writer, names: list[str], inputs: str, *, seconds: flo
     return changes
 
 
-async def many(queues: int = 100) -> None:
+async def many(queues: int = 100) -> list[Figure]:
     """CPU and memory of many followed queues at 5 s freshness, with one change a second among them."""
     with tempfile.TemporaryDirectory() as directory:
         async with rtdb_process() as (address, _), aiohttp.ClientSession() as session:
@@ -149,20 +146,23 @@ async def many(queues: int = 100) -> None:
                     await writer.write("PUT", path, job(time.time()))
                     await asyncio.sleep(1.0)
                 share = (running.process.cpu_seconds() - before) / (time.monotonic() - began)
-                print(
-                    f"{queues} followed queues at 5 s freshness: {share:.1%} of a core, "
-                    f"{running.process.rss_mib():.1f} MiB"
-                )
+                found = f"{share:.1%} of a core, {running.process.rss_mib():.1f} MiB"
+                return [Figure(f"RTDB: {queues} followed queues at 5 s freshness", found)]
 
 
-COMMANDS: dict[str, Callable[..., Awaitable[None]]] = {"latency": latency, "deep": deep, "many": many}
+COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, list[Figure]]]] = {
+    "latency": latency,
+    "deep": deep,
+    "many": many,
+}
 
 
 def main(arguments: list[str]) -> None:
     """Runs the named figure, all of them when none is named."""
     for name in arguments[:1] or list(COMMANDS):
         numbers = [int(each) for each in arguments[1:2]]
-        asyncio.run(COMMANDS[name](*numbers))  # type: ignore[arg-type]  # they are coroutines
+        for figure in asyncio.run(COMMANDS[name](*numbers)):
+            print(figure.line)
 
 
 if __name__ == "__main__":

@@ -1,36 +1,34 @@
-"""What many queues cost: 1,000 streams of one Redis, alone and together with 100 RTDB queues, at 5 s freshness;
-and how soon an entry is seen.
+"""What many queues cost, and how soon work is seen: the figures of the sources, each with its limit.
 
-    python -m tests.bench.sources [streams|together|latency]
+    python -m tests.bench.sources [--report FILE] [together] [streams] [push] [poll] [deep]
 
-The adapter is a process of its own and is asked through its API. Streams change all the while: 50 commands
-of producers and workers a second, spread over all of them.
+The adapter, its backends and those who change them are processes of their own; the adapter is asked through
+its API. Exit status 1 when a limit is missed.
 """
 
+import argparse
 import asyncio
+import os
 import random
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import redis.asyncio
 
-from tests.bench.adapter_process import Adapter, adapter, rtdb_process
-from tests.bench.firebase import Writer, job, quantile
-from tests.bench.firebase import queue as rtdb_queue
+from tests.bench import firebase
+from tests.bench.adapter_process import Adapter, adapter, load_process, rtdb_process
+from tests.bench.figures import Figure, quantile, table
+from tests.bench.load import COMMANDS_PER_SECOND, GROUP, JOBS_PER_SECOND, RTDB_QUEUES, STREAMS
 from tests.redis.server import RedisServer
 from tests.waiting import until
 
-STREAMS, RTDB_QUEUES = 1000, 100
 SECONDS = 60.0
-COMMANDS_PER_SECOND = 50
-_GROUP = "workers"
+"""Of each of the two parts of a measurement: processor time without questions, and questions."""
 
 
 def _queues(url: str, *, interval: str = "5s") -> list[dict[str, Any]]:
@@ -38,46 +36,23 @@ def _queues(url: str, *, interval: str = "5s") -> list[dict[str, Any]]:
         {
             "name": f"s{number}",
             "interval": interval,
-            "redis": {"url": url, "stream": f"s{number}", "group": _GROUP},
+            "redis": {"url": url, "stream": f"s{number}", "group": GROUP},
         }
         for number in range(STREAMS)
     ]
 
 
-async def _fill(client: "redis.asyncio.Redis") -> None:
+async def _fill(port: int) -> None:
     """Every stream has been trimmed once, waits with 10 entries and has 3 in work."""
-    for number in range(STREAMS):
-        pipe: Any = client.pipeline(transaction=False)
-        for entry in range(15):
-            pipe.xadd(f"s{number}", {"type": "scale_up", "pod_count": 3, "task_id": f"task-{entry}"})
-        pipe.xtrim(f"s{number}", maxlen=13, approximate=False)
-        pipe.xgroup_create(f"s{number}", _GROUP, "0")
-        pipe.xreadgroup(_GROUP, "pod-1", {f"s{number}": ">"}, count=3)
-        await pipe.execute()
-
-
-async def _work(client: "redis.asyncio.Redis", stopping: asyncio.Event) -> None:
-    rng, began, done = random.Random(3), time.monotonic(), 0
-    while not stopping.is_set():
-        stream = f"s{rng.randrange(STREAMS)}"
-        if done % 2:
-            await client.xadd(stream, {"type": "scale_up", "pod_count": 3, "task_id": str(done)})
-        else:
-            untyped: Any = client
-            for _, entries in await untyped.xreadgroup(_GROUP, "pod-1", {stream: ">"}, count=1):
-                await client.xack(stream, _GROUP, entries[0][0])
-        done += 1
-        await asyncio.sleep(max(0.0, began + done / COMMANDS_PER_SECOND - time.monotonic()))
-
-
-async def _change_database(address: str, stopping: asyncio.Event) -> None:
-    async with aiohttp.ClientSession() as session:
-        writer, number = Writer(session, address), 0
-        while not stopping.is_set():
-            path = f"requestedJobs/q{number % RTDB_QUEUES}/{uuid.uuid4()}"
-            await writer.write("PUT", path, job(time.time()))
-            number += 1
-            await asyncio.sleep(0.2)
+    async with redis.asyncio.Redis(host="127.0.0.1", port=port, protocol=2) as client:
+        for number in range(STREAMS):
+            pipe: Any = client.pipeline(transaction=False)
+            for entry in range(15):
+                pipe.xadd(f"s{number}", {"type": "scale_up", "pod_count": 3, "task_id": f"task-{entry}"})
+            pipe.xtrim(f"s{number}", maxlen=13, approximate=False)
+            pipe.xgroup_create(f"s{number}", GROUP, "0")
+            pipe.xreadgroup(GROUP, "pod-1", {f"s{number}": ">"}, count=3)
+            await pipe.execute()
 
 
 async def _latencies(adapters: Sequence[Adapter], queue: str, seconds: float) -> list[list[float]]:
@@ -94,81 +69,90 @@ async def _latencies(adapters: Sequence[Adapter], queue: str, seconds: float) ->
     return found
 
 
-def _say_latencies(what: str, found: Sequence[float]) -> float:
-    p50, p99 = quantile(found, 0.5), quantile(found, 0.99)
-    print(f"  API {what}: p50 {p50:.2f} ms, p99 {p99:.2f} ms ({len(found)} answers)")
-    return p99
-
-
-async def _measure(queues: list[dict[str, Any]], directory: Path) -> None:
+async def _measure(what: str, queues: list[dict[str, Any]], directory: Path) -> list[Figure]:
+    """Of an adapter with all `queues`, beside one that has a single quiet one."""
     (directory / "idle").mkdir()
-    idle_queue = {**queues[0], "interval": "60s"}
-    async with adapter({"queues": [idle_queue]}, directory / "idle") as idle:
+    async with AsyncExitStack() as stack:
+        idle_queue = {**queues[0], "interval": "60s"}
+        idle = await stack.enter_async_context(adapter({"queues": [idle_queue]}, directory / "idle"))
         await until(lambda: _is_served(idle, "s0"), what="s0")
-        async with adapter({"queues": queues}, directory) as running:
-            began = time.monotonic()
-            for queue in (queues[0], queues[-1], queues[STREAMS - 1]):
-                await until(lambda name=queue["name"]: _is_served(running, name), what=queue["name"])
-            print(f"  first readings after {time.monotonic() - began:.2f} s")
-            cpu, began = running.process.cpu_seconds(), time.monotonic()
-            await asyncio.sleep(SECONDS)
-            share = (running.process.cpu_seconds() - cpu) / (time.monotonic() - began)
-            rss, peak = running.process.rss_mib(), running.process.peak_rss_mib()
-            print(f"  {share:.1%} of a core, {rss:.1f} MiB (peak {peak:.1f}); to reach: 5 %, 100 MiB")
-            quiet, busy = await _latencies([idle, running], "s0", SECONDS)
-            before, meanwhile = (
-                _say_latencies("beside it, with one queue", quiet),
-                _say_latencies("meanwhile", busy),
-            )
-            print(f"  p99 meanwhile / p99 with one queue: {meanwhile / before:.2f}; to reach: 1.5")
+        running = await stack.enter_async_context(adapter({"queues": queues}, directory))
+        began = time.monotonic()
+        for queue in (queues[0], queues[-1], queues[STREAMS - 1]):
+            await until(lambda name=queue["name"]: _is_served(running, name), what=queue["name"])
+        first = time.monotonic() - began
+        share = await _cpu_share(running, asyncio.sleep(SECONDS))
+        rss = running.process.rss_mib()
+        quiet: list[float] = []
+        busy: list[float] = []
+
+        async def ask() -> None:
+            both = await _latencies([idle, running], "s0", SECONDS)
+            quiet.extend(both[0])
+            busy.extend(both[1])
+
+        asked = await _cpu_share(running, ask())
+        before, meanwhile = quantile(quiet, 0.99), quantile(busy, 0.99)
+        rate = len(busy) / SECONDS
+        return [
+            Figure(f"{what}: CPU of one core", f"{share:.1%}", "5 %", share <= 0.05),
+            Figure(
+                f"{what}: RSS",
+                f"{rss:.1f} MiB (peak {running.process.peak_rss_mib():.1f})",
+                "100 MiB",
+                rss <= 100,
+            ),
+            Figure(
+                f"{what}: p99 of the API, beside an adapter with one quiet queue",
+                f"{meanwhile:.2f} ms / {before:.2f} ms = {meanwhile / before:.2f} ({len(busy)} answers each)",
+                "1.5",
+                meanwhile <= 1.5 * before,
+            ),
+            Figure(
+                f"{what}: p50 of the same", f"{quantile(busy, 0.5):.2f} ms / {quantile(quiet, 0.5):.2f} ms"
+            ),
+            Figure(f"{what}: CPU while asked {rate:.0f} times a second as well", f"{asked:.1%}"),
+            Figure(f"{what}: from the first answer of the API to the readings of all", f"{first:.2f} s"),
+        ]
+
+
+async def _cpu_share(running: Adapter, meanwhile: Awaitable[None]) -> float:
+    cpu, began = running.process.cpu_seconds(), time.monotonic()
+    await meanwhile
+    return (running.process.cpu_seconds() - cpu) / (time.monotonic() - began)
 
 
 async def _is_served(running: Adapter, queue: str) -> bool:
     return await running.value(queue) is not None
 
 
-@asynccontextmanager
-async def _redis() -> AsyncIterator[tuple[RedisServer, "redis.asyncio.Redis"]]:
-    with RedisServer() as server:
-        async with redis.asyncio.Redis(host="127.0.0.1", port=server.port, protocol=2) as client:
-            yield server, client
-
-
-async def streams() -> None:
+async def streams() -> list[Figure]:
     """1,000 streams of one Redis."""
-    print(f"{STREAMS} streams at 5 s freshness, {COMMANDS_PER_SECOND} commands/s on them:")
-    with tempfile.TemporaryDirectory() as directory:
-        async with _redis() as (server, client), asyncio.TaskGroup() as group:
-            await _fill(client)
-            stopping = asyncio.Event()
-            group.create_task(_work(client, stopping))
-            await _measure(_queues(server.url), Path(directory))
-            stopping.set()
+    with tempfile.TemporaryDirectory() as directory, RedisServer() as server:
+        await _fill(server.port)
+        async with load_process(str(server.port)):
+            return await _measure(f"{STREAMS:,} streams", _queues(server.url), Path(directory))
 
 
-async def together() -> None:
+async def together() -> list[Figure]:
     """The same and 100 RTDB queues, followed by their event streams."""
-    print(f"{STREAMS} streams and {RTDB_QUEUES} RTDB queues at 5 s freshness, both changing:")
-    with tempfile.TemporaryDirectory() as directory:
-        async with _redis() as (server, client), rtdb_process() as (address, _), asyncio.TaskGroup() as group:
-            await _fill(client)
-            stopping = asyncio.Event()
-            group.create_task(_work(client, stopping))
-            group.create_task(_change_database(address, stopping))
+    with tempfile.TemporaryDirectory() as directory, RedisServer() as server:
+        await _fill(server.port)
+        async with rtdb_process() as (address, _), load_process(str(server.port), address):
             databases = [
-                rtdb_queue(address, name=f"q{number}", path=f"requestedJobs/q{number}", interval="5s")
+                firebase.queue(address, name=f"q{number}", path=f"requestedJobs/q{number}", interval="5s")
                 for number in range(RTDB_QUEUES)
             ]
-            await _measure(_queues(server.url) + databases, Path(directory))
-            stopping.set()
+            what = f"{STREAMS:,} streams and {RTDB_QUEUES} RTDB queues"
+            return await _measure(what, _queues(server.url) + databases, Path(directory))
 
 
-async def latency(writes: int = 200) -> None:
+async def poll(writes: int = 400) -> list[Figure]:
     """XADD → value in the API, with `interval: 1s`."""
     rng, seconds = random.Random(1), []
-    with tempfile.TemporaryDirectory() as directory:
-        async with _redis() as (server, client):
-            await client.xgroup_create("s0", _GROUP, "0", mkstream=True)
+    with tempfile.TemporaryDirectory() as directory, RedisServer() as server:
+        async with redis.asyncio.Redis(host="127.0.0.1", port=server.port, protocol=2) as client:
+            await client.xgroup_create("s0", GROUP, "0", mkstream=True)
             async with adapter(
                 {"queues": _queues(server.url, interval="1s")[:1]}, Path(directory)
             ) as running:
@@ -178,24 +162,56 @@ async def latency(writes: int = 200) -> None:
                     began = time.monotonic()
                     await client.xadd("s0", {"task_id": str(count)})
                     seconds.append(await running.becomes("s0", count) - began)
-    print(
-        f"XADD → value in the API with interval 1s, {writes} at random times: p50 {quantile(seconds, 0.5):.2f} s, "
-        f"p99 {quantile(seconds, 0.99):.2f} s, max {max(seconds):.2f} s; to reach: at most 1.1 s"
-    )
+    worst = max(seconds)
+    found = f"p50 {quantile(seconds, 0.5):.2f} s, p99 {quantile(seconds, 0.99):.2f} s, max {worst:.2f} s"
+    what = f"XADD → value in the API, `interval: 1s`, {writes} at random times"
+    return [Figure(what, found, "max 1.1 s", worst <= 1.1)]
 
 
-COMMANDS: dict[str, Callable[[], Awaitable[None]]] = {
-    "streams": streams,
+COMMANDS: dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]] = {
     "together": together,
-    "latency": latency,
+    "streams": streams,
+    "push": firebase.latency,
+    "poll": poll,
+    "deep": firebase.deep,
 }
+"""By name, in the order of their appearance."""
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the named figure, all of them when none is named."""
-    for name in arguments or list(COMMANDS):
-        asyncio.run(COMMANDS[name]())  # type: ignore[arg-type]  # they are coroutines
+def main() -> int:
+    """Measures what is named, everything when nothing is; 1 when a limit is missed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.sources", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(COMMANDS))
+    parser.add_argument("--report", type=Path, help="a Markdown file")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - COMMANDS.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
+    figures: list[Figure] = []
+    for name in arguments.names or COMMANDS:
+        for figure in asyncio.run(COMMANDS[name]()):
+            figures.append(figure)
+            print(figure.line, flush=True)
+    if arguments.report is not None:
+        arguments.report.write_text(_report(figures))
+    return 0 if all(figure.is_met for figure in figures) else 1
+
+
+def _report(figures: Sequence[Figure]) -> str:
+    load = "/".join(f"{each:.1f}" for each in os.getloadavg())
+    return f"""# Sources: scale and latency
+
+Written by `make bench-sources` on {time.strftime("%Y-%m-%d")}: {os.cpu_count()} cores, shared with other work (load
+average at the end {load}); loopback.
+
+{table(figures)}
+
+The adapter, redis-server, the Realtime Database ([ours](../decisions/0065-a-realtime-database-for-tests.md)) and the
+process that changes both are processes of their own; the adapter runs standalone, is asked over TLS with a token, and
+reads at 5 s freshness. Streams were trimmed once, hold 10 waiting entries and 3 in work, and change
+{COMMANDS_PER_SECOND} times a second; the database gets {JOBS_PER_SECOND} jobs a second. For the latency of the API two adapters
+are asked in turn, so that the machine's other work hits both.
+"""
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())
