@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 import ottoscaler
-from ottoscaler.cli import apiservice, config, hpa, metrics, record
+from ottoscaler.cli import apiservice, config, event, hpa, metrics, pipeline, record, scale
 from ottoscaler.runtime.log import configure_logging
 
 app = typer.Typer(
     name="ottoscaler",
-    help="Serves the work that waits in Firebase and Redis as Kubernetes external metrics.",
+    help="Serves the work that waits in Firebase and Redis as Kubernetes external metrics; runs worker pods.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -19,8 +19,11 @@ _ELSEWHERE = {"allow_extra_args": True, "ignore_unknown_options": True, "help_op
 
 app.add_typer(apiservice.app)
 app.add_typer(config.app)
+app.add_typer(event.app)
 app.add_typer(hpa.app)
 app.add_typer(metrics.app)
+app.add_typer(pipeline.app)
+app.add_typer(scale.app)
 app.command()(record.record)
 
 

@@ -1,0 +1,189 @@
+"""`ottoscaler scale`: workers of a task, by calls to the orchestrator."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from ottoscaler.cli.calls import (
+    SERVER,
+    CaFile,
+    CallError,
+    CertFile,
+    KeyFile,
+    Server,
+    ServerName,
+    Target,
+    Timeout,
+    explain,
+    orchestrator,
+    seconds_of,
+    target,
+)
+from ottoscaler.cli.reporting import Output, OutputOption, fail, print_json, run
+from ottoscaler.cli.workers import Display, changes, failed, plain, print_line, show, unfinished
+
+if TYPE_CHECKING:
+    from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
+    from ottoscaler.orchestrator.protocol.ottoscaler_pb2_grpc import OttoscalerServiceStub
+
+app = typer.Typer(name="scale", help="Worker pods of a task.", no_args_is_help=True)
+T = TypeVar("T")
+
+_MOST = 2**31 - 1
+Watch = Annotated[
+    bool, typer.Option("--watch", "-w", help="Go on until these workers have ended, and say how.")
+]
+
+
+@app.command()
+def up(
+    workers: Annotated[int, typer.Option(min=1, max=_MOST, help="How many to create.")] = 1,
+    task: Annotated[str | None, typer.Option(help="Whose; a new task when left out.")] = None,
+    watch: Watch = False,
+    timeout: Timeout = "30s",
+    server: Server = SERVER,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    server_name: ServerName = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Create workers. Exit status 1 when not all were created, or (with --watch) when one failed."""
+    to = target(server, ca_file=ca_file, cert_file=cert_file, key_file=key_file, server_name=server_name)
+    _run(_up(to, task or f"task-{secrets.token_hex(4)}", workers, seconds_of(timeout), output, watch=watch))
+
+
+@app.command()
+def down(
+    task: Annotated[str, typer.Option(help="Whose workers.")],
+    workers: Annotated[int, typer.Option(min=0, max=_MOST, help="How many may remain; 0 removes all.")],
+    watch: Watch = False,
+    timeout: Timeout = "30s",
+    server: Server = SERVER,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    server_name: ServerName = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Leave at most so many workers of a task: those that wait go first, then the youngest."""
+    to = target(server, ca_file=ca_file, cert_file=cert_file, key_file=key_file, server_name=server_name)
+    _run(_down(to, task, workers, seconds_of(timeout), output, watch=watch))
+
+
+@app.command()
+def status(
+    task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show every change until interrupted.")
+    ] = False,
+    timeout: Timeout = "30s",
+    server: Server = SERVER,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    server_name: ServerName = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show the workers that exist."""
+    to = target(server, ca_file=ca_file, cert_file=cert_file, key_file=key_file, server_name=server_name)
+    _run(_status(to, task or "", seconds_of(timeout), output, watch=watch))
+
+
+async def _up(to: Target, task: str, workers: int, timeout: float, output: Output, *, watch: bool) -> None:
+    from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
+
+    request = pb.ScaleRequest(task_id=task, worker_count=workers, triggered_by="ottoscaler scale up")
+    async with orchestrator(to) as stub:
+        answer = await _ask(lambda: stub.ScaleUp(request, timeout=timeout), to, timeout)
+        _show_answer(answer, output, in_a_line=watch)
+        if watch and answer.worker_pod_names:
+            bad = await _watch_until_ended(stub, to, task, set(answer.worker_pod_names), timeout, output)
+            if bad:
+                raise CallError(f"{len(bad)} of {len(answer.worker_pod_names)} workers failed")
+    _check(answer, server=to.address)
+
+
+async def _down(to: Target, task: str, keep: int, timeout: float, output: Output, *, watch: bool) -> None:
+    from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
+
+    request = pb.ScaleRequest(task_id=task, worker_count=keep, triggered_by="ottoscaler scale down")
+    async with orchestrator(to) as stub:
+        answer = await _ask(lambda: stub.ScaleDown(request, timeout=timeout), to, timeout)
+        _show_answer(answer, output, in_a_line=watch)
+        if watch and answer.worker_pod_names:
+            await _watch_until_ended(stub, to, task, set(answer.worker_pod_names), timeout, output)
+    _check(answer, server=to.address)
+
+
+async def _status(to: Target, task: str, timeout: float, output: Output, *, watch: bool) -> None:
+    async with orchestrator(to) as stub:
+        ask = _question(stub, to, task, timeout)
+        if not watch:
+            show(await ask(), output)
+            return
+        with Display(output) as display:
+            async for found in changes(ask, patience=timeout):
+                display.update(found)
+
+
+async def _watch_until_ended(
+    stub: "OttoscalerServiceStub",
+    to: Target,
+    task: str,
+    names: Collection[str],
+    timeout: float,
+    output: Output,
+) -> list[str]:
+    """Those of `names` that have failed, when none of them is left to wait for."""
+    with Display(output) as display:
+        async for found in changes(_question(stub, to, task, timeout), patience=timeout):
+            display.update(found)
+            if not unfinished(found, names):
+                return failed(found, names)
+    return []
+
+
+def _question(
+    stub: "OttoscalerServiceStub", to: Target, task: str, timeout: float
+) -> Callable[[], Awaitable["pb.WorkerStatusResponse"]]:
+    from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
+
+    request = pb.WorkerStatusRequest(task_id=task)
+    return lambda: _ask(lambda: stub.GetWorkerStatus(request, timeout=timeout), to, timeout)
+
+
+async def _ask(call: Callable[[], Awaitable[T]], to: Target, timeout: float) -> T:
+    """The answer. Raises `CallError`."""
+    import grpc.aio
+
+    try:
+        return await call()
+    except grpc.aio.AioRpcError as error:
+        raise explain(error, to, timeout=timeout) from error
+
+
+def _show_answer(answer: "pb.ScaleResponse", output: Output, *, in_a_line: bool) -> None:
+    if output is Output.TEXT:
+        print("\n".join([answer.message, *answer.worker_pod_names]), flush=True)
+    elif in_a_line:
+        print_line(answer)
+    else:
+        print_json(plain(answer))
+
+
+def _check(answer: "pb.ScaleResponse", *, server: str) -> None:
+    """Raises `CallError` when not all was done."""
+    from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
+
+    if answer.status in (pb.ScaleResponse.FAILED, pb.ScaleResponse.PARTIAL_SUCCESS):
+        raise CallError(f"{server} did not do all of it: {answer.message}")
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        run(work)
+    except CallError as error:
+        fail(str(error), status=error.status)
