@@ -84,7 +84,9 @@ class _Adapter:
             supervisor = await stack.enter_async_context(
                 Supervisor(self._readings, self._context(self._sharing(kube, tasks)))
             )
-            self._registry.register(AdapterCollector(self._reload, lambda: supervisor.restarts))
+            self._registry.register(
+                AdapterCollector(self._reload, lambda: supervisor.restarts, clock=self._clock)
+            )
 
             def apply(config: Config) -> None:
                 supervisor.apply(config)

@@ -19,8 +19,12 @@ from ottoscaler.runtime.clock import Clock
 _TURN = 200
 """Queues between two turns of the event loop: about a millisecond."""
 _COST_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_COSTS = ("document_reads", "received_bytes")
-"""What sources count as their price; listed so that the names are known before the first one."""
+_COUNTED = {
+    "document_reads": "Documents that were paid for.",
+    "received_bytes": "Bytes received to measure the queue.",
+    "server_changes": "Times that another server answered for the queue than before.",
+}
+"""What sources count; listed so that the names are known before the first one."""
 
 Sample = tuple[str, str, float]
 """A suffix of the family's name, further labels (`,state="waiting"`), and the value."""
@@ -113,7 +117,7 @@ def _failures(state: QueueState, _at: Moment) -> Iterator[Sample]:
 
 
 def _costs(states: Iterable[tuple[QueueState, str]]) -> list[Family]:
-    """A family for each cost that a source counts, the well-known ones always."""
+    """A family for each thing that a source counts, the well-known ones always."""
     counted = {name for state, _ in states for name in state.costs if _COST_NAME.fullmatch(name)}
 
     def family(name: str) -> Family:
@@ -121,9 +125,10 @@ def _costs(states: Iterable[tuple[QueueState, str]]) -> list[Family]:
             if name in state.costs:
                 yield "", "", state.costs[name]
 
-        return Family(f"ottoscaler_queue_{name}_total", "counter", "What measuring cost.", samples)
+        about = _COUNTED.get(name, "Counted by the queue's source.")
+        return Family(f"ottoscaler_queue_{name}_total", "counter", about, samples)
 
-    return [family(name) for name in sorted(counted.union(_COSTS))]
+    return [family(name) for name in sorted(counted.union(_COUNTED))]
 
 
 _FAMILIES = (

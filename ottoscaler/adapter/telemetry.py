@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 import ottoscaler
+from ottoscaler.runtime.clock import Clock
 
 
 @dataclass(slots=True)
@@ -29,9 +30,13 @@ class ReloadStatus:
 class AdapterCollector:
     """Build, configuration and sources."""
 
-    def __init__(self, reload: ReloadStatus, restarts: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self, reload: ReloadStatus, restarts: Callable[[], Mapping[str, int]], *, clock: Clock
+    ) -> None:
         self._reload = reload
         self._restarts = restarts
+        self._clock = clock
+        self._epoch = clock.time() - clock.monotonic()
 
     def collect(self) -> Iterable[Metric]:
         build = GaugeMetricFamily("ottoscaler_build_info", "Always 1.", labels=("version", "python"))
@@ -62,6 +67,11 @@ class AdapterCollector:
                 "ottoscaler_config_hash",
                 "The first 48 bits of the SHA-256 of the configuration in use.",
                 value=int(self._reload.hash[:12], 16),
+            ),
+            GaugeMetricFamily(
+                "ottoscaler_wall_clock_shift_seconds",
+                "How far the wall clock has moved against the monotonic one since the start.",
+                value=self._clock.time() - self._clock.monotonic() - self._epoch,
             ),
             reloads,
             restarts,

@@ -40,7 +40,7 @@ class Pages:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Pages"]:
         registry = CollectorRegistry()
-        registry.register(AdapterCollector(self.reload, lambda: self.restarts))
+        registry.register(AdapterCollector(self.reload, lambda: self.restarts, clock=self.clock))
         http = HttpServer(
             "127.0.0.1",
             0,
@@ -209,3 +209,10 @@ async def test_every_metric_is_in_the_table_of_the_documentation() -> None:
         page = METRICS_PAGE.read_text()
         names = {family.name for family in text_string_to_metric_families(text)}
         assert {name for name in names if f"`{name}" not in page} == set()
+
+
+async def test_a_step_of_the_wall_clock_shows() -> None:
+    async with Pages().serving() as pages:
+        assert (await pages.samples())[("ottoscaler_wall_clock_shift_seconds",)] == 0.0
+        pages.clock.wall -= 3600.0
+        assert (await pages.samples())[("ottoscaler_wall_clock_shift_seconds",)] == -3600.0

@@ -28,7 +28,7 @@ class RedisSource:
         self._clock = context.clock
         self._environ = context.environ
         self._queues: dict[str, Queue[RedisSettings]] = {}
-        self._surveys = Surveys()
+        self._surveys = Surveys(context.count)
         self._schedule = Schedule()
         self._changed = asyncio.Event()
 

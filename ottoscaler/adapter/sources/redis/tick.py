@@ -8,7 +8,7 @@ ends. Whatever else goes wrong, a queue ends the tick with a number that was cou
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import aclosing
 
 from redis.exceptions import AskError, MovedError, RedisError
@@ -35,13 +35,23 @@ _BREATH = 16
 _PATIENCE = 0.5
 """The share of the timeout after which no reading begins another transaction."""
 
+SERVER_CHANGES = "server_changes"
+"""Counted where another server answers for a queue than before, since following it fails nothing."""
+
 RedisQueue = Queue[RedisSettings]
+Count = Callable[[str, str, float], None]
+"""As in `SourceContext`."""
+
+
+def _uncounted(queue: str, what: str, amount: float) -> None:
+    """For who does not want to know."""
 
 
 class Surveys:
     """The surveys of the queues, each for as long as its queue and its connection stay the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Count = _uncounted) -> None:
+        self._count = count
         self._known: dict[str, tuple[RedisQueue, Node, int, Survey]] = {}
 
     def of(self, queue: RedisQueue, node: Node) -> Survey:
@@ -49,6 +59,8 @@ class Surveys:
         known = self._known.get(queue.name)
         if known is not None and known[:3] == (queue, node, node.session):
             return known[3]
+        if known is not None and known[1].address != node.address:
+            self._count(queue.name, SERVER_CHANGES, 1)
         survey: Survey = StreamSurvey(queue) if queue.settings.lists is None else ListSurvey(queue)
         self._known[queue.name] = (queue, node, node.session, survey)
         return survey
