@@ -46,8 +46,19 @@ class Patience:
     """Seconds to wait for a server that is away or busy; None: for ever."""
     superseded: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a later order has made the rest of this one pointless."""
+    curtailed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a later order leaves some of these workers: none waits for a ResourceQuota any longer."""
     confirm: Callable[[], Awaitable[None]] = _always
     """Called before each creation; raises `OrderLost` when the order is no longer ours to carry out."""
+
+    def left(self, trouble: Trouble, spent: float) -> float | None:
+        """Seconds to go on in `trouble` after `spent`; None: for ever."""
+        limit = self.quota if trouble == "quota" else self.passing if trouble == "passing" else None
+        return None if limit is None else max(0.0, limit - spent)
+
+    def ends(self, trouble: Trouble) -> bool:
+        """Whether a later order has ended the wait in `trouble`."""
+        return self.superseded.is_set() or (trouble == "quota" and self.curtailed.is_set())
 
 
 @dataclass(slots=True)
@@ -103,6 +114,7 @@ class Launcher:
         backoff = Backoff(initial=0.2, maximum=10.0)
         started = self._clock.monotonic()
         waiting = list(specs)
+        last = False
         while waiting:
             troubles = await self._round(waiting, patience, result)
             waiting, words = self._sort(waiting, troubles, attempts, patience, result)
@@ -110,7 +122,8 @@ class Launcher:
                 break
             spent = self._clock.monotonic() - started
             trouble, reason = next(iter(troubles.values()), ("passing", ""))
-            if _exhausted(patience, trouble, spent):
+            left = patience.left(trouble, spent)
+            if left is not None and (last or left == 0):
                 result.away = trouble == "passing"
                 result.refused |= {spec.name: words.get(spec.name, reason) for spec in waiting}
                 break
@@ -122,20 +135,25 @@ class Launcher:
                     why=trouble,
                     error=reason,
                 )
-            await self._pause(backoff.next(), patience)
-            if patience.superseded.is_set():
+            # The last attempt is made when patience ends, not a whole step of the backoff later.
+            step = backoff.next()
+            last = left is not None and step >= left
+            await self._pause(step if left is None else min(step, left), patience, trouble)
+            if patience.ends(trouble):
                 result.dropped += [spec.name for spec in waiting]
                 break
         return result
 
-    async def _pause(self, seconds: float, patience: Patience) -> None:
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        superseded = asyncio.ensure_future(patience.superseded.wait())
+    async def _pause(self, seconds: float, patience: Patience, trouble: Trouble) -> None:
+        """Until a later order ends the wait, at most `seconds`."""
+        ends = [patience.superseded, patience.curtailed] if trouble == "quota" else [patience.superseded]
+        waits = [asyncio.ensure_future(self._clock.sleep(seconds))]
+        waits += [asyncio.ensure_future(_reached(end)) for end in ends]
         try:
-            await asyncio.wait({sleeping, superseded}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sleeping.cancel()
-            superseded.cancel()
+            for wait in waits:
+                wait.cancel()
 
     async def _round(
         self, specs: Sequence[WorkerSpec], patience: Patience, result: Launch
@@ -235,9 +253,8 @@ def _trouble(error: KubeError) -> Trouble:
     return "passing" if is_passing(error) else "lasting"
 
 
-def _exhausted(patience: Patience, trouble: Trouble, spent: float) -> bool:
-    limit = patience.quota if trouble == "quota" else patience.passing if trouble == "passing" else None
-    return limit is not None and spent >= limit
+async def _reached(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _same(worker: Worker, spec: WorkerSpec) -> bool:

@@ -1,7 +1,9 @@
 """Carries out orders: creates the workers of a ScaleUp, removes what a ScaleDown leaves no room for.
 
 A ScaleDown also stops ScaleUps of its task that are still waiting for room, or they would undo it a
-moment later. Which workers go is a rule of its own (`choose`), so that it can be tested by itself.
+moment later. Those that are being carried out it waits for, unless nothing is to remain: "4 workers",
+then "at most 2", sent together, leave 2 (docs/decisions/0085). Which workers go is a rule of its own
+(`choose`), so that it can be tested by itself.
 """
 
 import asyncio
@@ -89,6 +91,11 @@ def _rank(worker: Worker) -> int:
     return 1 if worker.phase == "Pending" else 2
 
 
+def curtail(patience: Patience, keep: int) -> None:
+    """Tells an order in progress that a later one wants at most `keep` workers of the task."""
+    (patience.curtailed if keep else patience.superseded).set()
+
+
 class Scaler:
     """Carries out orders on the workers of one namespace."""
 
@@ -131,9 +138,13 @@ class Scaler:
         """
         older = [each for each in self._ongoing.get(order.task_id, ()) if supersedes(each.origin)]
         for each in older:
-            each.patience.superseded.set()
-        for each in older:
-            await each.done.wait()
+            curtail(each.patience, order.keep)
+        try:
+            async with asyncio.timeout(passing):
+                for each in older:
+                    await each.done.wait()
+        except TimeoutError:
+            pass  # they wait for an API server that does not answer: neither will it answer us
         workers = [each for each in await self._list(order.task_id, passing) if not spares(each)]
         victims = choose(workers, order.keep)
         await self._settle(victims)

@@ -93,7 +93,7 @@ async def test_what_the_api_refuses_is_reported(namespace: str, kubeconfig: Path
             grpc.aio.insecure_channel(replica.address) as channel,
         ):
             stub = OttoscalerServiceStub(channel)
-            answer = await stub.ScaleUp(pb.ScaleRequest(task_id="much", worker_count=3), timeout=3)
+            answer = await stub.ScaleUp(pb.ScaleRequest(task_id="much", worker_count=3), timeout=6)
             assert answer.status == Status.Value("PARTIAL_SUCCESS")
             assert answer.processed_count == 2
             assert "exceeded quota" in answer.message

@@ -10,6 +10,7 @@ nothing more until Redis has confirmed that the event is still its own.
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from ottoscaler.orchestrator.events.entry import Entry, EntryId, read_order, tas
 from ottoscaler.orchestrator.events.stream import EventStream
 from ottoscaler.orchestrator.launch import OrderLost, Patience
 from ottoscaler.orchestrator.orders import InvalidOrder, Origin, ScaleDown, ScaleUp
-from ottoscaler.orchestrator.scaling import Scaler
+from ottoscaler.orchestrator.scaling import Scaler, curtail
 from ottoscaler.orchestrator.telemetry import Telemetry
 from ottoscaler.orchestrator.worker import Worker
 from ottoscaler.runtime.clock import Clock
@@ -50,6 +51,8 @@ class EventRules:
     """An event that came so often takes the process down each time, or nobody can finish it."""
     quota_patience: float = 3600.0
     most_workers: int = 1000
+    look_every: float = 2.0
+    """While workers wait for room, how often later events are looked at."""
 
     @property
     def fresh_for(self) -> float:
@@ -242,16 +245,23 @@ class EventConsumer:
     async def _watch_for_later(self, handling: _Handling, order: ScaleUp, patience: Patience) -> None:
         """While workers wait for room: a later scale_down of the task, on whichever replica, ends the wait."""
         while True:
-            await self._clock.sleep(2.0)
+            await self._clock.sleep(self._rules.look_every)
             try:
                 later = await self._stream.after(handling.entry.id, count=_SCAN)
             except (RedisError, OSError):
                 continue
-            if any(
-                fields.get(b"type") == b"scale_down" and task_of(fields) == order.task_id
-                for _, fields in later
-            ):
-                patience.superseded.set()
+            for id_, fields in later:
+                if fields.get(b"type") != b"scale_down" or task_of(fields) != order.task_id:
+                    continue
+                with contextlib.suppress(InvalidOrder):
+                    down = read_order(
+                        Entry(id=id_, fields=fields),
+                        source=self._stream.source,
+                        most=self._rules.most_workers,
+                    )
+                    if isinstance(down, ScaleDown):
+                        curtail(patience, down.keep)
+            if patience.superseded.is_set():
                 return
 
     async def _down(self, handling: _Handling, order: ScaleDown) -> None:

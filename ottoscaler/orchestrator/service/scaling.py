@@ -30,7 +30,8 @@ from ottoscaler.runtime.clock import Clock
 
 _PATIENCE = 10.0
 """Seconds that a call waits for a ResourceQuota or an API server, unless its deadline is sooner."""
-_MARGIN = 1.0
+_SHARE = 0.6
+"""Of what is left of the call's deadline; the rest is for the attempts themselves and for the answer."""
 _PHASES = ("Pending", "Running", "Succeeded", "Failed")
 
 
@@ -98,6 +99,8 @@ class ScalingCalls:
     async def status(self, request: pb.WorkerStatusRequest, context: Context) -> pb.WorkerStatusResponse:
         """Asks the API server, so that what another replica did a moment ago counts too."""
         wanted = _phase(request.status_filter)
+        if request.task_id:
+            check_task_id(request.task_id)
         workers = await self._list(request.task_id)
         chosen = [
             each
@@ -144,7 +147,7 @@ class ScalingCalls:
 
     def _patience(self, context: Context) -> float:
         left: float | None = context.time_remaining()
-        return _PATIENCE if left is None else max(0.0, min(_PATIENCE, left - _MARGIN))
+        return _PATIENCE if left is None else max(0.0, min(_PATIENCE, left * _SHARE))
 
     def _answer_up(self, order: ScaleUp, launch: Launch) -> pb.ScaleResponse:
         task = order.task_id[:80]

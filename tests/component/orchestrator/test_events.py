@@ -150,7 +150,10 @@ async def test_a_later_scale_down_ends_the_wait_on_another_replica(redis_server:
 
 async def test_a_scale_down_comes_after_the_scale_ups_before_it(redis_server: RedisServer) -> None:
     async with place(redis_server) as (client, cluster, births):
-        async with living(cluster, client, template=HELD), living(cluster, client, name="b", leading=False):
+        async with (
+            living(cluster, client, template=HELD),
+            living(cluster, client, template=HELD, name="b", leading=False),
+        ):
             for round_ in range(10):
                 task = f"t-{round_}"
                 await up(client, task, 4)
@@ -242,3 +245,39 @@ async def test_ended_workers_stay_until_their_event_is_acknowledged(redis_server
             kube.error = lambda pod: None
             await until(lambda: births.names.total() == 2 and not pods(cluster), what="both are done")
         assert set(births.names.values()) == {1}
+
+
+class Slow(MortalKube):
+    """A cluster that takes its time for each pod, as a real one does."""
+
+    def __init__(self, kube: Kube) -> None:
+        super().__init__(kube, Death())
+
+    async def create(self, path: str, body: Any, params: Params | None = None) -> Any:
+        await asyncio.sleep(0.05)
+        return await super().create(path, body, params)
+
+
+async def test_up_and_down_sent_together_leave_what_was_asked_for(redis_server: RedisServer) -> None:
+    async with (
+        place(redis_server) as (client, cluster, _),
+        living(Slow(cluster), client, template=HELD),
+    ):
+        for round_ in range(5):
+            await up(client, f"t-{round_}", 4)
+            await down(client, f"t-{round_}", 2)
+        await until(lambda: settled(client), what="all are acknowledged")
+        await until(lambda: len(pods(cluster)) == 10, what="two of each task remain")
+
+
+async def test_a_scale_down_that_cannot_be_meant_ends_nobodys_wait(redis_server: RedisServer) -> None:
+    async with place(redis_server) as (client, cluster, births):
+        kube = Refusing(cluster, lambda pod: QUOTA)
+        async with living(kube, client, rules=EventRules(block=0.05, look_every=0.01)):
+            await up(client, "wanted", 2)
+            await until(lambda: kube.tried >= 1, what="the replica waits for room")
+            await client.xadd(STREAM, {"type": "scale_down", "task_id": "wanted", "pod_count": "none"})
+            looked = kube.tried + 2
+            await until(lambda: kube.tried >= looked, what="it has looked for later orders and goes on")
+            kube.error = lambda pod: None
+            await until(lambda: births.names.total() == 2, what="they run")

@@ -1,0 +1,102 @@
+"""How long a launch goes on about pods that are refused, and what a later order makes of it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ottoscaler.orchestrator.index import WorkerIndex
+from ottoscaler.orchestrator.kube_api import Params
+from ottoscaler.orchestrator.launch import Launch, Launcher, Patience
+from ottoscaler.orchestrator.mock.cluster import MockCluster
+from ottoscaler.orchestrator.orders import Facts, Origin, ScaleUp
+from ottoscaler.orchestrator.scaling import curtail, specs_of
+from ottoscaler.orchestrator.telemetry import Telemetry
+from ottoscaler.orchestrator.template import PodDefaults
+from ottoscaler.runtime.kube import KubeError
+from tests.virtual import VirtualClock
+
+QUOTA = KubeError(status=403, reason="Forbidden", message="exceeded quota: small, requested: pods=1")
+AWAY = KubeError(status=0, reason="Unreachable", message="connection refused")
+
+
+class Refusing(MockCluster):
+    """An API server that says `error` to every creation while there is one, after `takes` seconds."""
+
+    def __init__(self, error: KubeError | None, *, takes: float = 0.05) -> None:
+        super().__init__(clock=VirtualClock())
+        self.error = error
+        self.takes = takes
+
+    async def create(self, path: str, body: Any, params: Params | None = None) -> Any:
+        await asyncio.sleep(self.takes)
+        if self.error is not None:
+            raise self.error
+        return await super().create(path, body, params)
+
+
+async def launch(kube: MockCluster, patience: Patience, count: int = 3) -> Launch:
+    index = WorkerIndex(kube, "n")
+    defaults = PodDefaults(
+        image="busybox", limits={}, requests={}, active_deadline=60, template={}, gated=False
+    )
+    launcher = Launcher(
+        kube=kube, index=index, defaults=defaults, telemetry=Telemetry(), clock=VirtualClock(), concurrency=1
+    )
+    order = ScaleUp(task_id="t", count=count, origin=Origin(key="k", at=0.0), facts=Facts())
+    return await launcher.launch(specs_of(order), patience)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("error", [QUOTA, AWAY], ids=["quota", "away"])
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.8, 2.0, 6.0])
+async def test_patience_is_not_overdrawn_by_a_step_of_the_backoff(error: KubeError, seconds: float) -> None:
+    async with Refusing(error) as kube:
+        started = asyncio.get_running_loop().time()
+        result = await launch(kube, Patience(quota=seconds, passing=seconds))
+        took = asyncio.get_running_loop().time() - started
+    assert len(result.refused) == 3
+    assert seconds <= took <= seconds + 7 * kube.takes, "an attempt of each may precede and follow, no pause"
+
+
+@pytest.mark.looptime
+async def test_a_later_order_that_leaves_none_ends_an_order_at_once() -> None:
+    async with Refusing(None, takes=1.0) as kube:
+        patience = Patience()
+        launching = asyncio.create_task(launch(kube, patience))
+        await asyncio.sleep(1.5)
+        curtail(patience, 0)
+        result = await launching
+    assert (len(result.created), len(result.dropped)) == (2, 1), "the one under way is not cut off"
+
+
+@pytest.mark.looptime
+async def test_a_later_order_that_leaves_some_lets_an_order_be_carried_out_first() -> None:
+    async with Refusing(None, takes=1.0) as kube:
+        patience = Patience()
+        curtail(patience, 2)
+        result = await launch(kube, patience)
+    assert (len(result.created), result.dropped) == (3, [])
+
+
+@pytest.mark.looptime
+async def test_a_later_order_that_leaves_some_ends_the_wait_for_a_quota() -> None:
+    async with Refusing(QUOTA) as kube:
+        patience = Patience()
+        launching = asyncio.create_task(launch(kube, patience))
+        await asyncio.sleep(5)
+        curtail(patience, 2)
+        result = await asyncio.wait_for(launching, 0.2)
+    assert len(result.dropped) == 3
+
+
+@pytest.mark.looptime
+async def test_an_api_server_that_is_away_is_waited_for_although_fewer_are_wanted_later() -> None:
+    async with Refusing(AWAY) as kube:
+        patience = Patience()
+        launching = asyncio.create_task(launch(kube, patience))
+        curtail(patience, 2)
+        await asyncio.sleep(60)
+        kube.error = None
+        result = await launching
+    assert len(result.created) == 3
