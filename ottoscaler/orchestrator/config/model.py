@@ -184,7 +184,8 @@ class Handler(Block, frozen=True):
     address: Annotated[str, Meta(min_length=1, max_length=512)] = "otto-handler:8080"
     tls: HandlerTls | None = None
     handover: Duration = Duration(15)
-    """The removal of an ended worker waits at most so long for the handler to take its log and its end."""
+    """An ended worker's log is read at the handler's pace for so long, then at ours, dropping what does not
+    fit; its removal waits at most so long again for the handler to take the rest and its end."""
 
 
 class Logs(Block, frozen=True):
@@ -199,8 +200,8 @@ class Logs(Block, frozen=True):
     pressure: Duration = Duration(30)
     """A full buffer waits for the handler for so long before its oldest lines are dropped."""
     line_limit: Annotated[int, Meta(ge=256, le=1 << 20)] = 64 * 1024
-    streams: Positive = 1000
-    """To the handler, at once."""
+    streams: Positive = 90
+    """To the handler, at once; workers take turns. Servers commonly allow 100 on a connection."""
     push_rate: Positive = 500
     """Entries a second from a worker that pushes its log itself."""
     push_sessions: Positive = 2000

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from sys import getsizeof
 
 from ottoscaler.orchestrator.logs.lines import Position
 
@@ -44,8 +45,33 @@ class Item:
 
     @property
     def size(self) -> int:
-        """Bytes that it occupies, as measured for short lines."""
-        return len(self.text) + 384
+        """Bytes that it occupies, as measured."""
+        size = getsizeof(self.text) + getsizeof(self.reason) + 288
+        for key, value in (self.metadata or {}).items():
+            size += getsizeof(key) + getsizeof(value) + 96
+        return size
+
+    @property
+    def is_word(self) -> bool:
+        """Whether it is word of lines that are missing, not a line."""
+        return bool(self.dropped or self.reason)
+
+    def absorb(self, victim: "Item", reason: str) -> int:
+        """Makes this word speak of `victim` too; how many lines that adds."""
+        lines = 0 if victim.is_word else 1
+        if not self.dropped:
+            self.number = victim.number  # until now it spoke of lines that nobody could count
+        self.dropped += victim.dropped + lines
+        self.until = max(self.until, victim.at, victim.until)
+        self.position = victim.position or self.position
+        why = victim.reason or reason
+        if why not in self.reason:
+            self.reason = f"{self.reason}; {why}"
+        return lines
+
+    def given_up(self, reason: str) -> "Item":
+        """Word of this line, in its place."""
+        return Item(self.number, self.at, "", dropped=1, until=self.at, reason=reason, position=self.position)
 
 
 class LogBuffer:
@@ -94,8 +120,8 @@ class LogBuffer:
     def put(self, item: Item) -> int:
         """Adds `item`; when there is no room the oldest lines give way, and their number is returned."""
         dropped = 0
-        while self.full and self._drop_oldest("the handler did not take them in time"):
-            dropped += 1
+        while self.full and (lines := self._drop_oldest("the handler did not take them in time")) is not None:
+            dropped += lines
         self._items.append(item)
         self._charge(item.size)
         self._arrived.set()
@@ -104,35 +130,28 @@ class LogBuffer:
     def drop_all(self, reason: str) -> int:
         """Gives every waiting line up; one entry says so in their place. Their number."""
         dropped = 0
-        while self._drop_oldest(reason):
-            dropped += 1
+        while (lines := self._drop_oldest(reason)) is not None:
+            dropped += lines
         return dropped
 
-    def _drop_oldest(self, reason: str) -> bool:
+    def _drop_oldest(self, reason: str) -> int | None:
+        """How many lines gave way to the word at the front; None when there is nothing but that word."""
         head = self._items[0] if self._items else None
         if head is None:
-            return False
-        if not head.dropped:
-            self._items.popleft()
-            self._charge(-head.size)
-            mark = Item(
-                head.number, head.at, "", dropped=1, until=head.at, reason=reason, position=head.position
-            )
-            self._items.appendleft(mark)
-            self._charge(mark.size)
-            return True
+            return None
+        if not head.is_word:
+            self._items[0] = head.given_up(reason)
+            self._charge(self._items[0].size - head.size)
+            return 1
         if len(self._items) < 2:
-            return False
+            return None
+        before = head.size
         self._items.popleft()
-        self._charge(-head.size)
         victim = self._items.popleft()
-        self._charge(-victim.size)
-        head.dropped += victim.dropped or 1
-        head.until = max(victim.at, victim.until)
-        head.position = victim.position or head.position
+        lines = head.absorb(victim, reason)
         self._items.appendleft(head)
-        self._charge(head.size)
-        return True
+        self._charge(head.size - before - victim.size)
+        return lines
 
     def close(self) -> None:
         """Nothing more will come; `next` ends once it is empty."""
@@ -157,6 +176,12 @@ class LogBuffer:
             self._charge(-self._sending.size)
             self._sending = None
         self._room.set()
+
+    def replace(self, item: Item) -> None:
+        """`item` is sent in the place of the one that `next` gave."""
+        if self._sending is not None:
+            self._charge(item.size - self._sending.size)
+            self._sending = item
 
     def _charge(self, size: int) -> None:
         self._bytes += size

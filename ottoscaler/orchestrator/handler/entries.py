@@ -42,7 +42,7 @@ def log_entry(
     while it took one can tell that it comes again.
     """
     metadata: dict[str, str] = {**(item.metadata or {}), "line": str(item.number)}
-    if item.dropped or item.reason:
+    if item.is_word:
         level, source = "WARN", "ottoscaler"
         metadata |= {"dropped_lines": str(item.dropped), "dropped_until": format_time(item.until)}
         lines = "1 log line is" if item.dropped == 1 else f"{item.dropped} log lines are"

@@ -3,6 +3,10 @@
 One stream a worker, and one entry under way on it. The contract lets the handler answer RETRY to any
 entry; with more under way, those behind it would overtake it. A stream that breaks while an entry is
 unanswered sends that entry again, under the same number.
+
+Workers share a limited number of streams, so a stream is left after a while when others wait for one,
+and what goes wrong on one of them (silence, a refusal) is the trouble of that worker alone. Only a
+connection that is gone makes all wait together.
 """
 
 import asyncio
@@ -25,12 +29,18 @@ log = get_logger("handler")
 _ANSWER = 30.0
 """Seconds that the handler may take over one entry."""
 _IDLE = 20.0
-"""A stream with nothing to send is closed after so long, to make room for others."""
+"""A stream with nothing to send is closed after so long."""
+_SLICE = 1.0
+"""A stream is left after so long when there are others who wait for one."""
 _STRIKES = 5
 """Streams that may break over one entry before it is given up."""
-_AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED})
+_AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
 _Stream = grpc.aio.StreamStreamCall[pb.WorkerLogEntry, pb.LogForwardResponse]
+
+
+class Silent(Exception):
+    """No answer came to an entry."""
 
 
 class Forwarder:
@@ -63,71 +73,92 @@ class Forwarder:
         while await self._buffer.next() is not None:
             await self._link.ready()
             async with self._streams:
-                await self._session()
+                pause = await self._session()
+            if pause > 0:
+                await self._clock.sleep(pause)
 
-    async def _session(self) -> None:
-        """One stream, until it breaks, is idle, or there is nothing more to send."""
+    async def _session(self) -> float:
+        """One stream, until it breaks or is left; seconds to wait before the next."""
         stream: _Stream = self._link.stub.ForwardWorkerLogs()
         try:
-            while True:
-                try:
-                    item = await asyncio.wait_for(self._buffer.next(), _IDLE)
-                except TimeoutError:
-                    break
-                if item is None:
-                    break
-                answer = await self._exchange(stream, item)
-                await self._obey(item, answer)
+            leave_at = self._clock.monotonic() + _SLICE
+            while (item := await self._next(leave_at)) is not None:
+                pause = self._obey(item, await self._exchange(stream, item))
+                if pause > _SLICE and self._streams.locked():
+                    return pause
+                await self._clock.sleep(pause)
             await stream.done_writing()
             await asyncio.wait_for(self._rest(stream), 2.0)
         except grpc.aio.AioRpcError as error:
-            await self._broken(error)
-        except (asyncio.InvalidStateError, TimeoutError) as error:
-            self._link.failed(error)
+            return await self._broken(error)
+        except (Silent, asyncio.InvalidStateError) as error:
+            log.debug("the handler does not answer to a log line", error=error)
+            return self._backoff.next()
+        except TimeoutError:
+            pass  # all was answered; the handler only does not end its side
         finally:
             stream.cancel()
+        return 0.0
 
-    async def _broken(self, error: grpc.aio.AioRpcError) -> None:
+    async def _next(self, leave_at: float) -> Item | None:
+        """What to send; None when the stream should be left."""
+        idle_at = self._clock.monotonic() + _IDLE
+        while True:
+            now = self._clock.monotonic()
+            if now >= idle_at or (now >= leave_at and self._streams.locked()):
+                return None
+            try:
+                return await asyncio.wait_for(self._buffer.next(), _SLICE)
+            except TimeoutError:
+                continue
+
+    async def _broken(self, error: grpc.aio.AioRpcError) -> float:
         """A handler that is away is waited for; one that breaks the stream over one entry loses that entry."""
         item = await self._buffer.next()
         if error.code() in _AWAY or item is None:
             self._link.failed(error)
-            return
+            return 0.0
         self._strikes = self._strikes + 1 if self._struck == item.number else 1
         self._struck = item.number
-        if self._strikes >= _STRIKES:
-            log.warning("the handler refuses a log line", number=item.number, error=error.details())
+        if self._strikes < _STRIKES:
+            return self._backoff.next()
+        self._strikes = 0
+        log.warning("the handler refuses a log line", number=item.number, error=error.details())
+        if not item.is_word:
             self._telemetry.log_lines.labels("dropped_by_handler").inc()
+            self._buffer.replace(item.given_up(f"the handler ended the stream over it {_STRIKES} times"))
+        else:
             self._buffer.taken()
             self.on_taken(item)
-        else:
-            await self._clock.sleep(self._backoff.next())
+        return 0.0
 
     async def _exchange(self, stream: _Stream, item: Item) -> pb.LogForwardResponse:
-        """Raises `AioRpcError` or `TimeoutError` when there is no answer."""
-        async with asyncio.timeout(_ANSWER):
-            await stream.write(self._entry(item))
-            answer: Any = await stream.read()
+        """Raises `AioRpcError`, or `Silent` when there is no answer."""
+        try:
+            async with asyncio.timeout(_ANSWER):
+                await stream.write(self._entry(item))
+                answer: Any = await stream.read()
+        except TimeoutError:
+            raise Silent(f"within {_ANSWER:g} s") from None
         if answer is grpc.aio.EOF:
-            raise TimeoutError("the handler ended the stream without an answer")
+            raise Silent("the handler ended the stream without an answer")
         self._link.worked()
         response: pb.LogForwardResponse = answer
         return response
 
-    async def _obey(self, item: Item, answer: pb.LogForwardResponse) -> None:
+    def _obey(self, item: Item, answer: pb.LogForwardResponse) -> float:
+        """Seconds to wait before the next entry, or the same one again."""
+        throttle = min(max(answer.throttle_ms, 0), 60_000) / 1000
         if answer.status == pb.LogForwardResponse.RETRY:
             self._telemetry.log_lines.labels("retried").inc()
-            if answer.throttle_ms <= 0:
-                await self._clock.sleep(self._backoff.next())
-        else:
-            self._backoff.reset()
-            self._buffer.taken()
+            return throttle or self._backoff.next()
+        self._backoff.reset()
+        self._buffer.taken()
+        if not item.is_word:
             dropped = answer.status == pb.LogForwardResponse.DROP
-            if not item.dropped and not item.reason:
-                self._telemetry.log_lines.labels("dropped_by_handler" if dropped else "forwarded").inc()
-            self.on_taken(item)
-        if answer.throttle_ms > 0:
-            await self._clock.sleep(min(answer.throttle_ms, 60_000) / 1000)
+            self._telemetry.log_lines.labels("dropped_by_handler" if dropped else "forwarded").inc()
+        self.on_taken(item)
+        return throttle
 
     async def _rest(self, stream: _Stream) -> None:
         while await stream.read() is not grpc.aio.EOF:

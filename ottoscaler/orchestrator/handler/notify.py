@@ -19,10 +19,20 @@ log = get_logger("handler")
 
 _ANSWER = 10.0
 _REFUSALS = 8
-"""A notification that the handler answers with ERROR so often is given up."""
+"""A notification that the handler refuses so often is given up."""
 _GIVEN_UP = frozenset(
     {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND}
 )
+_AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+_BUSY = frozenset({grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED})
+"""What says nothing of the notification itself: it is tried for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    words: str
+    counts: bool
+    final: bool
 
 
 def _set() -> asyncio.Event:
@@ -80,8 +90,7 @@ class Notifier:
     async def _empty(self, box: Outbox) -> None:
         while box.queue:
             news = box.queue[0]
-            async with self._slots:
-                outcome = await self._send(news)
+            outcome = await self._send(news)
             box.queue.popleft()
             self._waiting -= 1
             self._telemetry.notifications.labels(outcome).inc()
@@ -90,27 +99,35 @@ class Notifier:
         box.empty.set()
 
     async def _send(self, news: pb.WorkerStatusNotification) -> str:
+        """Until the handler has it, or has refused it for long: by its answer, or by failing over it."""
         backoff = Backoff(initial=0.2, maximum=10.0)
         refusals = 0
         while True:
             await self._link.ready()
+            problem = await self._try(news)
+            if problem is None:
+                return "told"
+            refusals += problem.counts
+            if problem.final or refusals >= _REFUSALS:
+                log.warning("the handler refuses a notification", worker=news.worker_id, error=problem.words)
+                return "refused"
+            # Nobody else waits meanwhile: what is wrong may be wrong with this worker alone.
+            await self._clock.sleep(backoff.next())
+
+    async def _try(self, news: pb.WorkerStatusNotification) -> "_Problem | None":
+        async with self._slots:
             try:
                 ack = await self._link.stub.NotifyWorkerStatus(news, timeout=_ANSWER)
             except grpc.aio.AioRpcError as error:
-                if error.code() in _GIVEN_UP:
-                    log.warning(
-                        "the handler refuses a notification", worker=news.worker_id, error=error.details()
-                    )
-                    return "refused"
-                self._link.failed(error)
-                continue
-            self._link.worked()
-            if ack.status != pb.WorkerStatusAck.ERROR:
-                return "told"
-            refusals += 1
-            if refusals >= _REFUSALS:
-                log.warning(
-                    "the handler refuses a notification", worker=news.worker_id, error=ack.message[:200]
+                code = error.code()
+                if code in _AWAY:
+                    self._link.failed(error)
+                return _Problem(
+                    f"{code.name}: {(error.details() or '')[:200]}",
+                    counts=code not in {*_AWAY, *_BUSY},
+                    final=code in _GIVEN_UP,
                 )
-                return "refused"
-            await self._clock.sleep(backoff.next())
+        self._link.worked()
+        if ack.status == pb.WorkerStatusAck.ERROR:
+            return _Problem(ack.message[:200], counts=True, final=False)
+        return None
