@@ -22,6 +22,8 @@ log = get_logger("logs")
 _LOOK = 5.0
 _SILENCE = 300.0
 """Seconds after which a stream that says nothing is opened again."""
+_GIVE_UP = 60.0
+"""After the worker's end its log is asked for in vain for so long: a node may be gone, a file deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,36 +68,44 @@ class Follower:
         """Every line once and in order, until the log is over or the pod is gone."""
         backoff = Backoff(initial=0.1, maximum=5.0)
         to_the_end = False  # the kubelet ends a stream by itself when the container has ended
+        in_vain_since: float | None = None
         while True:
             final = self._ended()
             fresh = 0
-            broken = False
+            broken = ""  # why, when it broke
             self._progress.resume()
             try:
-                async for item in self._pass(follow=not final):
-                    fresh += 1
+                async for item in self._pass(follow=not final, complete=to_the_end):
+                    fresh += item.line is not None
                     yield item
             except KubeError as error:
                 if error.status == 404:
                     if not to_the_end:
                         yield Read(None, None, gap="the pod was removed before its log was read to the end")
                     return
-                broken = True
+                broken = error.message or error.reason
                 log.debug("log stream broke", pod=self._pod, error=error)
             except ValueError as error:
-                broken = True
+                broken = str(error)
                 log.debug("log stream garbled", pod=self._pod, error=error)
             if final and not broken and not fresh:
                 return
+            if final and broken and not fresh:
+                in_vain_since = self._clock.monotonic() if in_vain_since is None else in_vain_since
+                if self._clock.monotonic() - in_vain_since >= _GIVE_UP:
+                    yield Read(None, None, gap=f"the log could not be read to its end: {broken[:200]}")
+                    return
+            else:
+                in_vain_since = None
             to_the_end = not broken
             if fresh and not broken:
                 backoff.reset()
             if not final or broken:
                 await self._wait(backoff.next())
 
-    async def _pass(self, *, follow: bool) -> AsyncIterator[Read]:
-        """One request, from `position` on."""
-        splitter = LineSplitter(limit=self._line_limit)
+    async def _pass(self, *, follow: bool, complete: bool) -> AsyncIterator[Read]:
+        """One request, from `position` on; `complete`: the one before ended with the log."""
+        splitter = LineSplitter(limit=self._line_limit, torn=self._progress.position is not None)
         async for piece in self._pieces(follow=follow):
             for line, cut in splitter.feed(piece):
                 for item in self._take(line, cut):
@@ -105,7 +115,7 @@ class Follower:
             for line, cut in splitter.finish():
                 for item in self._take(line, cut):
                     yield item
-            if self._progress.lost:
+            if self._progress.lost and not complete:
                 yield self._gap()
 
     async def _pieces(self, *, follow: bool) -> AsyncIterator[bytes]:

@@ -42,11 +42,17 @@ class Position:
 
 
 class LineSplitter:
-    """Makes lines of the pieces in which a log arrives."""
+    """Makes lines of the pieces in which a log arrives.
 
-    def __init__(self, *, limit: int) -> None:
+    `torn`: the first line may be the end of a long one, which the kubelet stores in parts and shows from
+    the first part that is new enough. It is skipped: its beginning has been read.
+    """
+
+    def __init__(self, *, limit: int, torn: bool = False) -> None:
         self._rest = bytearray()
         self._limit = limit
+        self._torn = torn
+        self._skipped: bytes | None = None
         self._cut = 0
         self._second = b""
         self._second_value = 0
@@ -60,30 +66,37 @@ class LineSplitter:
         start = 0
         while (end := piece.find(b"\n", start)) >= 0:
             self._append(piece[start:end])
-            lines.append(self._take())
+            lines += self._take()
             start = end + 1
         self._append(piece[start:])
         return lines
 
     def finish(self) -> list[tuple[Line, int]]:
-        """The last line, when its end never came."""
-        return [self._take()] if self._rest else []
+        """The last line, when its end never came. Raises `ValueError` as `feed` does."""
+        lines = self._take() if self._rest else []
+        if self._skipped is not None:
+            raise _no_stamp(self._skipped)
+        return lines
 
     def _append(self, part: bytes) -> None:
         room = self._limit + 64 - len(self._rest)  # the stamp does not count
         self._rest += part[: max(0, room)]
         self._cut += max(0, len(part) - max(0, room))
 
-    def _take(self) -> tuple[Line, int]:
+    def _take(self) -> list[tuple[Line, int]]:
         raw, cut = bytes(self._rest), self._cut
         self._rest.clear()
         self._cut = 0
         match = _STAMP.match(raw)
         if match is None:
-            raise ValueError(f"a log line without a time stamp: {raw[:80]!r}")
+            if not self._torn:
+                raise _no_stamp(self._skipped or raw)
+            self._torn, self._skipped = False, raw
+            return []
+        self._torn, self._skipped = False, None
         text = raw[match.end() :]
         over = max(0, len(text) - self._limit)
-        return Line(self._nanoseconds(match), text[: self._limit]), cut + over
+        return [(Line(self._nanoseconds(match), text[: self._limit]), cut + over)]
 
     def _nanoseconds(self, match: re.Match[bytes]) -> int:
         second, fraction, zone = match.groups()
@@ -97,6 +110,10 @@ class LineSplitter:
         return (self._second_value - offset) * _BILLION + int((fraction or b"").ljust(9, b"0"))
 
 
+def _no_stamp(raw: bytes) -> ValueError:
+    return ValueError(f"a log line without a time stamp: {raw[:80]!r}")
+
+
 class Progress:
     """What has been read of one log, and so what is new when reading goes on."""
 
@@ -108,6 +125,8 @@ class Progress:
             # Of lines that an earlier process read only the stamp is known.
             self._recent.extend([(position.at, None)] * position.repeats)
         self._skip: Counter[tuple[int, int | None]] = Counter()
+        self._to_meet = 0
+        """Of the remembered lines, how many have not come again since `resume`."""
         self._floor: int | None = None
         self._matched = True
 
@@ -128,6 +147,7 @@ class Progress:
     def resume(self) -> None:
         """Reading begins again, at or before `position`."""
         self._skip = Counter(self._recent)
+        self._to_meet = len(self._recent)
         self._matched = not self._recent
         # What is older than all that we remember has been read; before the memory is full, that is nothing.
         forgotten = len(self._recent) == _REMEMBERED or self._restored
@@ -141,6 +161,10 @@ class Progress:
             if self._skip[key] > 0:
                 self._skip[key] -= 1
                 self._matched = True
+                self._to_meet -= 1
+                if self._to_meet == 0:
+                    # Behind the last line that is known all are new, whatever their stamps.
+                    self._floor = None
                 return False
         known = self._position
         repeats = known.repeats + 1 if known is not None and known.at == line.at else 1

@@ -205,15 +205,26 @@ class Caretaker:
         )
         around.telemetry.log_streams.inc()
         dropping = False  # the handler has been behind for too long: lines are dropped until there is room
+        over_at: float | None = None
         try:
             async for read in follower.read():
+                if over_at is None and self.over:
+                    over_at = around.clock.monotonic()
                 if self._buffer.full and not dropping:
-                    dropping = not await self._buffer.room(around.rules.pressure)
+                    dropping = not await self._buffer.room(self._patience(over_at))
                 elif not self._buffer.full:
                     dropping = False
                 self._put(read)
         finally:
             around.telemetry.log_streams.dec()
+
+    def _patience(self, over_at: float | None) -> float:
+        """Seconds to wait for room. A handler that is merely slow must not keep an ended worker for ever."""
+        rules = self._around.rules
+        if over_at is None:
+            return rules.pressure
+        left = over_at + rules.handover - self._around.clock.monotonic()
+        return max(0.0, min(rules.pressure, left))
 
     async def _wait_for_change(self, seconds: float) -> None:
         before = self.worker

@@ -68,6 +68,7 @@ class LogReader:
         self._options = options
         self._file: BinaryIO = path.open("rb")
         self._unfinished = b""
+        self._line_begins = True
         if options.tail is not None:
             self._file.seek(_tail_start(self._file, options.tail))
 
@@ -104,11 +105,13 @@ class LogReader:
 
     def _text(self, line: bytes) -> bytes:
         stamp, _, rest = line.partition(b" ")
+        _stream, tag, text = rest.split(b" ", 2)
+        begins, self._line_begins = self._line_begins, tag != b"P"
         if stamp < self._options.since:
             return b""
-        _stream, tag, text = rest.split(b" ", 2)
         end = b"" if tag == b"P" else b"\n"
-        return b"%s %s%s" % (stamp, text, end) if self._options.timestamps else text + end
+        # As the kubelet: only the first part of a long line bears its time.
+        return b"%s %s%s" % (stamp, text, end) if self._options.timestamps and begins else text + end
 
 
 async def read_log(
