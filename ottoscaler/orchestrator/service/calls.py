@@ -10,6 +10,7 @@ import grpc.aio
 
 from ottoscaler.orchestrator.kube_api import is_passing
 from ottoscaler.orchestrator.orders import InvalidOrder
+from ottoscaler.orchestrator.service.decoding import Malformed
 from ottoscaler.orchestrator.telemetry import Telemetry
 from ottoscaler.runtime.kube import KubeError
 from ottoscaler.runtime.log import get_logger
@@ -50,6 +51,12 @@ def refusal(error: Exception) -> Refused:
             )
 
 
+def check_decoded(request: Any) -> None:
+    """Raises `Refused` for bytes that are no message of the contract."""
+    if isinstance(request, Malformed):
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, request.words)
+
+
 Unary = Callable[[Any, Any, Context], Awaitable[T]]
 Streaming = Callable[[Any, Any, Context], AsyncIterator[T]]
 
@@ -62,6 +69,7 @@ def unary(method: Unary[T]) -> Unary[T]:
         started = perf_counter()
         code = "CANCELLED"
         try:
+            check_decoded(request)
             answer = await method(self, request, context)
         except Exception as error:  # the border: every error becomes a status
             refused = refusal(error)
@@ -85,6 +93,7 @@ def streaming(method: Streaming[T]) -> Streaming[T]:
         started = perf_counter()
         code = "CANCELLED"
         try:
+            check_decoded(request)
             async for answer in method(self, request, context):
                 yield answer
         except Exception as error:  # the border: every error becomes a status

@@ -2,6 +2,8 @@
 
 An entry is acknowledged when it is in the worker's buffer: a handler that is away must not hold a
 worker up. What does not fit is answered RETRY, so the worker keeps it; what never will is answered DROP.
+Lines are numbered within a session, whose id goes with them: a worker that comes back after a long
+silence, or to another replica, begins a new one.
 """
 
 import asyncio
@@ -15,7 +17,7 @@ from ottoscaler.orchestrator.handler.forward import Forwarder
 from ottoscaler.orchestrator.handler.link import HandlerLink
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 from ottoscaler.orchestrator.protocol.ottoscaler_pb2_grpc import LogStreamingServiceServicer
-from ottoscaler.orchestrator.service.calls import Context, streaming, unary
+from ottoscaler.orchestrator.service.calls import Context, check_decoded, streaming, unary
 from ottoscaler.orchestrator.telemetry import Telemetry
 from ottoscaler.orchestrator.times import parse_time
 from ottoscaler.runtime.clock import Clock
@@ -27,6 +29,7 @@ log = get_logger("logs")
 _IDLE = 600.0
 _SWEEP = 60.0
 _ID_LENGTH = 1024
+_REGISTRATION_BYTES = 64 * 1024
 _Status = pb.LogResponse.Status
 
 
@@ -82,7 +85,17 @@ class PushedLogs(LogStreamingServiceServicer):
     ) -> pb.RegistrationResponse:
         if problem := _problem(request.worker_id, request.task_id):
             return pb.RegistrationResponse(status=pb.RegistrationResponse.INVALID_REQUEST, message=problem)
+        if request.ByteSize() > _REGISTRATION_BYTES:
+            return pb.RegistrationResponse(
+                status=pb.RegistrationResponse.INVALID_REQUEST,
+                message=f"the registration has {request.ByteSize()} bytes: at most {_REGISTRATION_BYTES} are allowed",
+            )
         known = self._sessions.get(request.worker_id)
+        if known is not None and known.task_id != request.task_id:
+            return pb.RegistrationResponse(
+                status=pb.RegistrationResponse.INVALID_REQUEST,
+                message=f"worker_id belongs to task {known.task_id[:80]!r}: two workers cannot share one",
+            )
         if known is not None:
             known.seen_at = self._clock.monotonic()
             return self._registered(known, pb.RegistrationResponse.ALREADY_REGISTERED)
@@ -115,6 +128,7 @@ class PushedLogs(LogStreamingServiceServicer):
     ) -> AsyncIterator[pb.LogResponse]:
         sequence = 0
         async for entry in request:
+            check_decoded(entry)
             sequence += 1
             status, message = self._take(entry)
             yield pb.LogResponse(status=status, message=message, sequence=sequence)
@@ -124,12 +138,12 @@ class PushedLogs(LogStreamingServiceServicer):
             return pb.LogResponse.DROP, "no handler is configured: nobody takes logs"
         if problem := _problem(entry.worker_id, entry.task_id):
             return pb.LogResponse.DROP, problem
-        size = len(entry.message.encode())
+        size = entry.ByteSize()
         if size > self._rules.message_bytes:
             self._telemetry.log_lines.labels("dropped_by_size").inc()
             return (
                 pb.LogResponse.DROP,
-                f"the message has {size} bytes: at most {self._rules.message_bytes} are allowed",
+                f"the entry has {size} bytes: at most {self._rules.message_bytes} are allowed",
             )
         session = self._sessions.get(entry.worker_id) or self._open(entry.worker_id, entry.task_id, None)
         if session is None:
@@ -146,7 +160,7 @@ class PushedLogs(LogStreamingServiceServicer):
                 entry.message,
                 level=entry.level,
                 source=entry.source,
-                metadata=dict(entry.metadata),
+                metadata={**entry.metadata, "session": session.id},
             )
         )
         return pb.LogResponse.ACK, ""

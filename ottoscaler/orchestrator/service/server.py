@@ -14,6 +14,7 @@ from ottoscaler.orchestrator.protocol.ottoscaler_pb2_grpc import (
     LogStreamingServiceServicer,
     OttoscalerServiceServicer,
 )
+from ottoscaler.orchestrator.service.decoding import Decoding
 from ottoscaler.runtime.config import split_address
 
 _SERVED = ("OttoscalerService", "LogStreamingService")
@@ -32,6 +33,7 @@ class GrpcServer:
         self._settings = settings
         keepalive = round(settings.keepalive * 1000)
         self._server = grpc.aio.server(
+            interceptors=(Decoding(),),
             maximum_concurrent_rpcs=settings.max_concurrent_calls,
             options=(
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
