@@ -138,8 +138,9 @@ def _variables(spec: WorkerSpec) -> dict[str, str]:
     """What the worker's program is told. An order cannot set a variable outside `OTTO_`."""
     facts = spec.facts
     variables = {
-        f"OTTO_CONFIG_{_NOT_IN_A_VARIABLE.sub('_', key.upper())}": _literal(value)
-        for key, value in facts.config.items()
+        f"OTTO_{kind}_{_NOT_IN_A_VARIABLE.sub('_', key.upper())}": _literal(value)
+        for kind, said in (("METADATA", facts.metadata), ("CONFIG", facts.config))
+        for key, value in sorted(said.items())
     }
     variables |= {
         "OTTO_TASK_ID": _literal(spec.task_id),
@@ -153,13 +154,13 @@ def _variables(spec: WorkerSpec) -> dict[str, str]:
             "OTTO_STAGE_ID": _literal(spec.stage.stage_id),
             "OTTO_ATTEMPT": str(spec.stage.attempt),
         }
-    said = {
+    known = {
         "OTTO_REPOSITORY": facts.repository,
         "OTTO_COMMIT_SHA": facts.commit_sha,
         "OTTO_TRIGGERED_BY": facts.triggered_by,
         "OTTO_REASON": facts.reason,
     }
-    return variables | {name: _literal(value) for name, value in said.items() if value}
+    return variables | {name: _literal(value) for name, value in known.items() if value}
 
 
 def _literal(value: str) -> str:

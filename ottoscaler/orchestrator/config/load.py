@@ -45,6 +45,8 @@ def from_environment(environ: Mapping[str, str]) -> Node:
     root: dict[str, Node] = {}
     if "GRPC_PORT" in environ:
         root["grpc"] = _block(address=Node(f"0.0.0.0:{environ['GRPC_PORT']}", "GRPC_PORT"))
+    if environ.get("ORCHESTRATOR_HTTP_ADDRESS"):
+        root["http"] = _block(address=_value(environ, "ORCHESTRATOR_HTTP_ADDRESS"))
     if "GRPC_MOCK_MODE" in environ:
         text = environ["GRPC_MOCK_MODE"].strip().lower()
         root["mock"] = Node(_BOOL.get(text, text), "GRPC_MOCK_MODE")
