@@ -35,6 +35,7 @@ class CaBundleKeeper:
         self._service = service
         self._metrics = metrics
         self._wanted = b""
+        self._looked = False
         self._found: Mapping[str, Any] | None = None
         self._published: frozenset[x509.Certificate] = frozenset()
         self._look = asyncio.Event()
@@ -71,6 +72,7 @@ class CaBundleKeeper:
         watched = self._client.watch(API_SERVICES, {"fieldSelector": f"metadata.name={API_SERVICE}"})
         async for event in watched:
             if event.type == "SYNC":
+                self._looked = True
                 self._found = event.object[0] if event.object else None
             else:
                 self._found = None if event.type == "DELETED" else event.object
@@ -79,7 +81,7 @@ class CaBundleKeeper:
 
     async def _correct(self) -> None:
         found = self._found
-        if not self._wanted:
+        if not (self._wanted and self._looked):
             return
         if found is None:
             self._fail("there is no APIService, so nobody is sent here")
