@@ -9,6 +9,7 @@ from ottoscaler.apiservice.ownership import API_SERVICE
 from ottoscaler.runtime.kube import KubeClient
 from tests.cluster import pki
 from tests.cluster.launcher import Cluster
+from tests.waiting import until
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 NAME = "adapter"
@@ -36,6 +37,38 @@ async def grant(
     role = {"kind": f"{prefix}Role", "metadata": {"name": name}, "rules": list(rules)}
     await kube.create(f"{base}/{prefix.lower()}roles", {"apiVersion": "rbac.authorization.k8s.io/v1", **role})
     await bind(kube, namespace, account, f"{prefix}Role", name, everywhere=everywhere)
+    for rule in rules:
+        await known(
+            kube,
+            namespace,
+            account,
+            {
+                "group": rule["apiGroups"][0],
+                "resource": rule["resources"][0],
+                "name": rule.get("resourceNames", [""])[0],
+                "verb": rule["verbs"][-1],
+                "namespace": "" if everywhere else namespace,
+            },
+        )
+
+
+async def known(kube: KubeClient, namespace: str, account: str, attributes: dict[str, str]) -> None:
+    """Returns when the API server's authorizer knows the right: it learns of roles by watches, which
+    come back one after another when the server has just been restarted."""
+    user = f"system:serviceaccount:{namespace}:{account}"
+
+    async def allowed() -> bool:
+        review = await kube.create(
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SubjectAccessReview",
+                "spec": {"user": user, "resourceAttributes": attributes},
+            },
+        )
+        return bool(review["status"]["allowed"])
+
+    await until(allowed, what=f"{user} may {attributes['verb']} {attributes['resource']}")
 
 
 async def bind(
@@ -94,6 +127,10 @@ async def adapter_client(
         f"{RBAC}/clusterrolebindings/{namespace}-{NAME}-{namespace}-{NAME}",
         f"{RBAC}/clusterroles/{namespace}-{NAME}",
     ]
+    reviewing = {"group": "authorization.k8s.io", "resource": "subjectaccessreviews", "verb": "create"}
+    await known(kube, namespace, NAME, reviewing)
+    trust = {"resource": "configmaps", "name": "extension-apiserver-authentication", "verb": "watch"}
+    await known(kube, namespace, NAME, {**trust, "namespace": "kube-system"})
     authority = (cluster.pki / "ca.crt").read_bytes()
     kubeconfig = directory / "adapter.kubeconfig"
     kubeconfig.write_text(pki.kubeconfig(authority, await token_of(kube, namespace, NAME)))
