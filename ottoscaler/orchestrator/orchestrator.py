@@ -123,6 +123,7 @@ class Orchestrator:
         )
         self._pipelines = PipelineCalls(
             self._runs,
+            identity=self._identity,
             max_stages=settings.pipelines.max_stages,
             max_workers=settings.workers.max_per_request,
             clock=clock,
@@ -305,6 +306,7 @@ class Orchestrator:
                 await self._pushed.close(grace * 0.2)
         except TimeoutError:
             log.warning("not everything could be finished in time; a successor takes over")
+        await self._pipelines.close()
         self._leading.cancel()
         await asyncio.wait({self._leading})
         for task in self._background:

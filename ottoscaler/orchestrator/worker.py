@@ -25,6 +25,7 @@ PIPELINE: Final = f"{DOMAIN}/pipeline-id"
 STAGE: Final = f"{DOMAIN}/stage-id"
 ATTEMPT: Final = f"{DOMAIN}/attempt"
 REQUESTED_AT: Final = f"{DOMAIN}/requested-at"
+ADMITTED: Final = f"{DOMAIN}/admitted-at"
 RELEASED: Final = f"{DOMAIN}/released"
 """Annotations. `released` on a failed worker: nobody wants to look at it any more."""
 
@@ -69,6 +70,8 @@ class Worker:
     gates: tuple[str, ...] = ()
     created_at: float = 0.0
     requested_at: float = 0.0
+    admitted_at: float | None = None
+    """When our quota let it start; None when it did not have to wait for that, or still does."""
     scheduled_at: float | None = None
     started_at: float | None = None
     """When the container started; None before."""
@@ -121,7 +124,7 @@ def read_worker(pod: Mapping[str, Any]) -> Worker:
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     labels, notes = metadata.get("labels") or {}, metadata.get("annotations") or {}
     created = parse_time(metadata.get("creationTimestamp")) or 0.0
-    requested = notes.get(REQUESTED_AT)
+    requested, admitted = notes.get(REQUESTED_AT), notes.get(ADMITTED)
     gates = tuple(gate["name"] for gate in spec.get("schedulingGates") or ())
     container = _container(status)
     phase = _PHASES.get(status.get("phase") or "Pending", "Unknown")
@@ -143,6 +146,7 @@ def read_worker(pod: Mapping[str, Any]) -> Worker:
         gates=gates,
         created_at=created,
         requested_at=_number(requested) / 1000 if requested else created,
+        admitted_at=_number(admitted) / 1000 if admitted else None,
         scheduled_at=_condition_time(status, "PodScheduled"),
         started_at=parse_time(started.get("startedAt")),
         finished_at=_finished(phase, status, ended),

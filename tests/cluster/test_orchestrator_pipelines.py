@@ -102,7 +102,7 @@ async def test_cancelled_by_its_client(namespace: str, kubeconfig: Path) -> None
         await here.until_gone(within=30)
         after = Told()
         await asyncio.wait_for(execute(replica.address, request, after), 30)
-        assert after.of("long") == ["STAGE_CANCELLED"]
+        assert after.of("long") == ["STAGE_RUNNING", "STAGE_CANCELLED"]
         assert after.of("never") == ["STAGE_CANCELLED"]
         assert after.last("").status == pb.STAGE_CANCELLED
         assert len(stages_ran(here)) == 3, "following a run that is over starts nothing"

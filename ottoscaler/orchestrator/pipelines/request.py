@@ -5,13 +5,16 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ottoscaler.orchestrator.orders import Facts, InvalidOrder, check_facts
-from ottoscaler.orchestrator.pipelines.model import RetryRule, RunSpec, StageSpec
+from ottoscaler.orchestrator.orders import MAX_FACTS, Facts, InvalidOrder, check_facts
+from ottoscaler.orchestrator.pipelines.failures import read_codes
+from ottoscaler.orchestrator.pipelines.model import MOST_ATTEMPTS, RetryRule, RunSpec, StageSpec, largest
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 
 _ID_LENGTH = 256
-_SIZE = 512 * 1024
-"""Bytes of the encoded run; a ConfigMap holds 1 MiB, and the state needs room."""
+_MOST_WORKERS = 10_000
+"""In one pipeline."""
+_SIZE = 1_000_000
+"""Bytes of what was asked for and of the largest state it can come to; a ConfigMap holds 1,048,576."""
 _LONGEST = 7 * 24 * 3600
 _IMAGE = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?/)?"
@@ -45,13 +48,16 @@ def read_run(request: pb.PipelineRequest, *, max_stages: int, max_workers: int) 
         triggered_by=request.triggered_by,
         metadata=dict(request.metadata),
     )
-    if run.workers > 10 * max_workers:
+    if run.workers > _MOST_WORKERS:
         raise InvalidOrder(
-            f"the pipeline asks for {run.workers} workers in all: at most {10 * max_workers} are allowed"
+            f"the pipeline asks for {run.workers} workers: at most {_MOST_WORKERS} are allowed"
         )
-    size = len(msgspec.json.encode(run))
+    size = len(msgspec.json.encode(run)) + len(msgspec.json.encode(largest(run)))
     if size > _SIZE:
-        raise InvalidOrder(f"the pipeline has {size} bytes: at most {_SIZE} are allowed")
+        raise InvalidOrder(
+            f"the pipeline's record can grow to {size} bytes: at most {_SIZE} are allowed, "
+            "split it or leave out what workers can fetch themselves"
+        )
     return run
 
 
@@ -70,14 +76,22 @@ def _read_stage(stage: pb.PipelineStage, number: int, max_workers: int) -> Stage
         raise InvalidOrder(f"{where}: image {stage.image[:120]!r} is no reference of an image")
     if not 0 <= stage.timeout_seconds <= _LONGEST:
         raise InvalidOrder(f"{where}: timeout_seconds is {stage.timeout_seconds}: use 0 (none) to {_LONGEST}")
-    _check_text(where, [*stage.command, *stage.args, stage.type, stage.name])
-    check_facts(Facts(config=dict(stage.config)))
+    texts = [*stage.command, *stage.args, stage.type, stage.name]
+    _check_text(where, texts)
+    if (length := sum(map(len, texts))) > MAX_FACTS:
+        raise InvalidOrder(
+            f"{where}: command and args have {length} characters: at most {MAX_FACTS} are allowed"
+        )
+    try:
+        check_facts(Facts(config=dict(stage.config)))
+    except InvalidOrder as error:
+        raise InvalidOrder(f"{where}: config: {error}") from None
     return StageSpec(
         id=stage.stage_id,
         count=stage.worker_count,
         type=stage.type,
         name=stage.name,
-        depends_on=tuple(stage.depends_on),
+        depends_on=tuple(dict.fromkeys(stage.depends_on)),
         config=dict(stage.config),
         image=stage.image,
         command=tuple(stage.command),
@@ -88,8 +102,8 @@ def _read_stage(stage: pb.PipelineStage, number: int, max_workers: int) -> Stage
 
 
 def _read_retry(policy: pb.RetryPolicy, where: str) -> RetryRule:
-    if not 0 <= policy.max_attempts <= 100:
-        raise InvalidOrder(f"{where}: max_attempts is {policy.max_attempts}: use 1 to 100")
+    if not 0 <= policy.max_attempts <= MOST_ATTEMPTS:
+        raise InvalidOrder(f"{where}: max_attempts is {policy.max_attempts}: use 1 to {MOST_ATTEMPTS}")
     if not 0 <= policy.retry_delay_seconds <= _LONGEST:
         raise InvalidOrder(
             f"{where}: retry_delay_seconds is {policy.retry_delay_seconds}: use 0 to {_LONGEST}"
@@ -97,6 +111,11 @@ def _read_retry(policy: pb.RetryPolicy, where: str) -> RetryRule:
     failures = tuple(policy.retryable_failures)
     if any(not each.strip() or len(each) > 256 for each in failures):
         raise InvalidOrder(f"{where}: retryable_failures has an entry that is empty or too long")
+    for each in failures:
+        if (codes := read_codes(each)) is not None and not codes[0] <= codes[1] <= 255:
+            raise InvalidOrder(
+                f"{where}: retryable_failures has {each!r}: exit codes are 0 to 255, as 3 or 1-9"
+            )
     return RetryRule(
         attempts=max(1, policy.max_attempts), delay=policy.retry_delay_seconds, failures=failures
     )

@@ -2,42 +2,35 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from ottoscaler.orchestrator.kube_api import Kube, config_maps_path
 from ottoscaler.orchestrator.naming import DOMAIN, MANAGED_BY, digest, run_name
+from ottoscaler.orchestrator.pipelines.marks import LEFT, mark_of
 from ottoscaler.orchestrator.pipelines.model import RunSpec, RunState, begin
+from ottoscaler.orchestrator.pipelines.record import DIGEST, Run, read_record
 from ottoscaler.orchestrator.worker import PIPELINE
 from ottoscaler.runtime.kube import KubeError
-from ottoscaler.runtime.log import get_logger
-
-log = get_logger("pipelines")
 
 _LABEL = f"{DOMAIN}/run"
-_CANCEL = f"{DOMAIN}/cancel"
-_DIGEST = f"{DOMAIN}/digest"
+_TRIES = 5
 
 
 class RunInUse(Exception):
     """The pipeline's id belongs to a run that asks for something else."""
 
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.name)
+        self.run = run
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One version of a run's record."""
 
-    name: str
-    uid: str
-    version: str
-    spec: RunSpec
-    state: RunState
-    cancelled: bool
-    """Whether somebody asked for its end."""
-    record: Any
-    """The ConfigMap, to be written back."""
+class NoRun(Exception):
+    """A ConfigMap with the name of the run's record holds no run."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"ConfigMap {name} stands in the way and holds no run: delete it")
 
 
 class Runs:
@@ -47,18 +40,16 @@ class Runs:
         self._kube = kube
         self._namespace = namespace
         self._by_name: dict[str, Run] = {}
+        self._names: dict[str, str] = {}
+        """By uid."""
         self._subscribers: list[Callable[[Run, bool], None]] = []
         self.synced = asyncio.Event()
 
     def __iter__(self) -> Iterator[Run]:
         return iter(tuple(self._by_name.values()))
 
-    def get(self, name: str) -> Run | None:
-        return self._by_name.get(name)
-
     def by_uid(self, uid: str) -> Run | None:
-        """There are few runs at a time."""
-        return next((run for run in self._by_name.values() if run.uid == uid), None)
+        return self._by_name.get(self._names.get(uid, ""))
 
     def subscribe(self, subscriber: Callable[[Run, bool], None]) -> Callable[[], None]:
         """Calls `subscriber(run, gone)` for each that exists and each that changes; call the result to stop."""
@@ -80,77 +71,124 @@ class Runs:
                     self.learn(record)
                 self.synced.set()
             elif event.type == "DELETED":
-                self._drop(event.object["metadata"]["name"])
+                self._drop(event.object["metadata"]["name"], event.object["metadata"]["uid"])
             else:
                 self.learn(event.object)
 
     def learn(self, record: Any) -> Run | None:
-        """Takes a record that the watch, or a write of ours, has shown; None when it is no run."""
-        run = read_run_record(record)
+        """Takes a record that the watch, or a write of ours, has shown; None when it is no run.
+
+        A run that a person wrote over is gone, as if they had deleted it.
+        """
+        known = self._by_name.get(record["metadata"]["name"])
+        run = read_record(record, known)
         if run is None:
+            if known is not None and known.uid == record["metadata"]["uid"]:
+                self._drop(known.name)
             return None
-        known = self._by_name.get(run.name)
-        if known is not None and known.uid == run.uid and _revision(known) >= _revision(run):
+        if known is not None and known.uid == run.uid and known.revision >= run.revision:
             return known  # the watch tells late of what a write has shown already
+        if known is not None and known.uid != run.uid:
+            if known.revision > run.revision:
+                return known
+            self._drop(known.name)
         self._by_name[run.name] = run
+        self._names[run.uid] = run.name
         self._tell(run, gone=False)
         return run
 
-    def _drop(self, name: str) -> None:
-        run = self._by_name.pop(name, None)
-        if run is not None:
-            self._tell(run, gone=True)
+    def _drop(self, name: str, uid: str | None = None) -> None:
+        run = self._by_name.get(name)
+        if run is None or uid not in {None, run.uid}:
+            return
+        del self._by_name[name]
+        del self._names[run.uid]
+        self._tell(run, gone=True)
 
     def _tell(self, run: Run, *, gone: bool) -> None:
         for subscriber in tuple(self._subscribers):
             subscriber(run, gone)
 
-    async def start(self, spec: RunSpec, *, at: float) -> Run:
-        """Records a new run, or finds the one that is recorded. Raises `RunInUse`, `KubeError`."""
-        name, content = run_name(spec.id), msgspec.json.encode(spec).decode()
-        key = digest(content)
+    async def start(self, spec: RunSpec, *, at: float, follower: str) -> Run:
+        """Records a new run, or finds the one that is recorded; either way marked as followed by `follower`.
+
+        Raises `RunInUse`, `NoRun`, `KubeError`.
+        """
+        name = run_name(spec.id)
+        # Maps of a message come in any order; the same definition must give the same digest.
+        content = msgspec.json.encode(spec, order="deterministic").decode()
         body = {
             "metadata": {
                 "name": name,
                 "labels": {**MANAGED_BY, _LABEL: "true"},
-                "annotations": {PIPELINE: spec.id, _DIGEST: key},
+                "annotations": {PIPELINE: spec.id, DIGEST: digest(content), **mark_of(follower, at)},
             },
             "data": {"run": content, "state": msgspec.json.encode(begin(spec, at=at)).decode()},
         }
-        try:
-            record = await self._kube.create(config_maps_path(self._namespace), body)
-        except KubeError as error:
-            if error.status != 409:
-                raise
-            record = await self._kube.get(config_maps_path(self._namespace, name))
-            if (record["metadata"].get("annotations") or {}).get(_DIGEST) != key:
-                raise RunInUse from error
-        run = self.learn(record)
-        if run is None:
-            raise KubeError(status=422, reason="Invalid", message=f"ConfigMap {name} holds no run")
-        return run
+        for _ in range(_TRIES):
+            try:
+                record = await self._kube.create(config_maps_path(self._namespace), body)
+            except KubeError as error:
+                if error.status != 409:
+                    raise
+            else:
+                return self.learn(record) or _none(name)
+            run = await self.read(name)
+            if run is None:
+                continue  # it was removed in between
+            if run.digest != digest(content):
+                raise RunInUse(run)
+            if run.state.over:
+                return run
+            try:
+                return await self.mark(run, follower, at=at)
+            except KubeError as error:
+                if error.status not in {404, 409}:
+                    raise  # else it was removed in between, and perhaps begun again
+        raise KubeError(status=0, reason="Conflict", message=f"run {name} comes and goes")
+
+    async def mark(self, run: Run, follower: str, *, at: float) -> Run:
+        """Notes that `follower` follows the run now. Raises `KubeError`."""
+        return await self._annotate(run, {**mark_of(follower, at)})
+
+    async def leave(self, run: Run, follower: str) -> None:
+        """Notes that `follower`'s client is gone: whoever drives the run ends it when nobody else follows it.
+
+        Raises `KubeError`.
+        """
+        await self._annotate(run, dict.fromkeys(mark_of(follower, 0.0)) | {LEFT: "true"})
+
+    async def unmark(self, run: Run, follower: str) -> None:
+        """Notes that `follower` does not follow the run any more, whatever its client wants. Raises `KubeError`."""
+        await self._annotate(run, dict.fromkeys(mark_of(follower, 0.0)))
+
+    async def _annotate(self, run: Run, notes: dict[str, str | None]) -> Run:
+        """The uid is a precondition: another run of that name is not meant."""
+        body = {"metadata": {"uid": run.uid, "annotations": notes}}
+        patched = self.learn(await self._kube.patch(config_maps_path(self._namespace, run.name), body))
+        return patched or run
 
     async def write(self, run: Run, state: RunState) -> Run:
         """Replaces the state. Raises `KubeError`, 409 when the record has changed since `run`."""
-        record = {**run.record, "data": {**run.record["data"], "state": msgspec.json.encode(state).decode()}}
+        data = {**run.record["data"], "state": msgspec.json.encode(state).decode()}
+        record = {**run.record, "data": data}
         written = self.learn(await self._kube.replace(config_maps_path(self._namespace, run.name), record))
         if written is None:
             raise KubeError(status=422, reason="Invalid", message=f"ConfigMap {run.name} holds no run")
         return written
 
     async def read(self, name: str) -> Run | None:
-        """The newest version, asked for; None when it is gone. Raises `KubeError`."""
+        """The newest version, asked for; None when it is gone. Raises `KubeError`, `NoRun`."""
+        known = self._by_name.get(name)
         try:
-            return self.learn(await self._kube.get(config_maps_path(self._namespace, name)))
+            record = await self._kube.get(config_maps_path(self._namespace, name))
         except KubeError as error:
             if error.status == 404:
+                if known is not None:
+                    self._drop(name, known.uid)
                 return None
             raise
-
-    async def cancel(self, name: str) -> None:
-        """Asks whoever drives the run to end it. Raises `KubeError`."""
-        note = {"metadata": {"annotations": {_CANCEL: "true"}}}
-        await self._kube.patch(config_maps_path(self._namespace, name), note)
+        return self.learn(record) or _none(name)
 
     async def remove(self, run: Run) -> None:
         """Forgets a run that is over. Raises `KubeError`."""
@@ -162,29 +200,5 @@ class Runs:
                 raise
 
 
-def _revision(run: Run) -> int:
-    """Versions of one resource grow (KEP-5504)."""
-    return int(run.version)
-
-
-def read_run_record(record: Any) -> Run | None:
-    """The run in a ConfigMap; None when a person wrote over it."""
-    metadata, data = record["metadata"], record.get("data") or {}
-    try:
-        spec = msgspec.json.decode(data["run"], type=RunSpec)
-        state = msgspec.json.decode(data["state"], type=RunState)
-        if set(state.stages) != {stage.id for stage in spec.stages}:
-            raise msgspec.ValidationError("stages differ")
-    except (KeyError, msgspec.DecodeError) as error:
-        log.warning("a run's record cannot be read", config_map=metadata["name"], error=error)
-        return None
-    notes = metadata.get("annotations") or {}
-    return Run(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        version=metadata["resourceVersion"],
-        spec=spec,
-        state=state,
-        cancelled=notes.get(_CANCEL) == "true",
-        record=record,
-    )
+def _none(name: str) -> NoReturn:
+    raise NoRun(name)

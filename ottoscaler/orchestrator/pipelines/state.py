@@ -4,29 +4,29 @@ The engine writes a state before it acts on it, and acts by what the state says 
 die between any two steps and the next leader goes on with the same rules.
 """
 
-import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from ottoscaler.orchestrator.pipelines.failures import GONE, REFUSED, TIMEOUT, Failure, matches
 from ottoscaler.orchestrator.pipelines.model import (
+    ERROR_SIZE,
     FINAL,
-    RetryRule,
+    REASON_SIZE,
+    REASONS,
     RunSpec,
     RunState,
     StageSpec,
     StageState,
+    Status,
     WorkerState,
+    brief,
 )
 from ottoscaler.orchestrator.worker import Worker
 
-TIMEOUT = "Timeout"
-REFUSED = "Refused"
-GONE = "Gone"
-"""Reasons of failures that no pod reports."""
-
-_RANGE = re.compile(r"(?:exit[ _]?code[ :=]*)?([0-9]{1,3})(?:\s*-\s*([0-9]{1,3}))?", re.IGNORECASE)
+_BLOCKING: frozenset[Status] = frozenset({"FAILED", "SKIPPED", "CANCELLED"})
 
 
 class Slot(NamedTuple):
@@ -41,58 +41,28 @@ class Slot(NamedTuple):
 Pods = Mapping[Slot, Worker]
 
 
-class _News(NamedTuple):
+class Seen(NamedTuple):
+    """What is known of a run besides its record."""
+
     pods: Pods
-    refused: Mapping[Slot, str]
-    created: Container[Slot]
+    """All that exist, and those that ended and are gone but have not been accounted for."""
+    refused: Mapping[Slot, str] = MappingProxyType({})
+    """Those that the API will not make, and why."""
+    gone: Container[Slot] = ()
+    """Those that had been made and are no more: the API server was asked."""
 
 
-class Failure(NamedTuple):
-    """How a worker failed, as retry policies name failures."""
-
-    exit_code: int | None
-    reason: str
-    phase: str
-    words: str
-
-
-def matches(rule: RetryRule, failure: Failure) -> bool:
-    """Whether the policy calls this failure retryable."""
-    if not rule.failures:
-        return True
-    return any(_names(entry.strip(), failure) for entry in rule.failures)
-
-
-def _names(entry: str, failure: Failure) -> bool:
-    if match := _RANGE.fullmatch(entry):
-        low = int(match[1])
-        high = int(match[2] or low)
-        return failure.exit_code is not None and low <= failure.exit_code <= high
-    word = entry.partition(":")[2].strip() if entry.lower().startswith(("reason:", "phase:")) else entry
-    return word.lower() in {failure.reason.lower(), failure.phase.lower()}
-
-
-def advance(
-    spec: RunSpec,
-    state: RunState,
-    pods: Pods,
-    *,
-    now: float,
-    cancelled: bool,
-    refused: Mapping[Slot, str] | None = None,
-    created: Container[Slot] = (),
-) -> RunState:
-    """The state that follows. `pods` are all of the run that exist; `refused` those that the API will not
-    make, `created` those that it has made."""
+def advance(spec: RunSpec, state: RunState, seen: Seen, *, now: float, cancelled: bool) -> RunState:
+    """The state that follows."""
     if state.over:
         return state
     stages = dict(state.stages)
+    busy = {slot.stage for slot, pod in seen.pods.items() if not pod.ended}
     for stage in spec.stages:
         current = stages[stage.id]
         if current.status == "RUNNING":
-            news = _News(pods, refused or {}, created)
-            stages[stage.id] = _running(stage, current, news, now)
-        elif current.status == "RETRYING" and now >= current.retry_at:
+            stages[stage.id] = _running(stage, current, seen, now)
+        elif current.status == "RETRYING" and now >= current.retry_at and stage.id not in busy:
             stages[stage.id] = _begin_attempt(current, now)
     if cancelled:
         stages = {key: _cancel(each, now) for key, each in stages.items()}
@@ -110,77 +80,67 @@ def _start_ready(spec: RunSpec, stages: dict[str, StageState], now: float) -> No
             current = stages[stage.id]
             if current.status != "PENDING":
                 continue
-            before = {stages[each].status for each in stage.depends_on}
-            if before & {"FAILED", "SKIPPED", "CANCELLED"}:
-                blocked = next(
-                    each
-                    for each in stage.depends_on
-                    if stages[each].status in {"FAILED", "SKIPPED", "CANCELLED"}
-                )
-                stages[stage.id] = replace(
-                    current, status="SKIPPED", ended_at=now, error=f"stage {blocked} did not complete"
-                )
+            before = {each: stages[each].status for each in stage.depends_on}
+            blocked = next((each for each, status in before.items() if status in _BLOCKING), None)
+            if blocked is not None:
+                error = brief(f"stage {blocked} did not complete", ERROR_SIZE)
+                stages[stage.id] = replace(current, status="SKIPPED", ended_at=now, error=error)
                 moved = True
-            elif before <= {"COMPLETED"}:
+            elif all(status == "COMPLETED" for status in before.values()):
+                workers = (WorkerState(),) * stage.count
                 stages[stage.id] = replace(
-                    current,
-                    status="RUNNING",
-                    started_at=now,
-                    attempt_at=now,
-                    workers=(WorkerState(),) * stage.count,
+                    current, status="RUNNING", started_at=now, attempt_at=now, workers=workers
                 )
                 moved = True
 
 
-def _running(stage: StageSpec, state: StageState, news: _News, now: float) -> StageState:
+def _running(stage: StageSpec, state: StageState, seen: Seen, now: float) -> StageState:
     workers: list[WorkerState] = []
-    waits = False
-    for index, worker in enumerate(state.workers, 1):
-        slot = Slot(stage.id, worker.attempt, index)
-        pod = news.pods.get(slot)
-        waits = waits or (pod is not None and pod.gated and pod.active)
-        if pod is None and not worker.created and slot in news.created:
-            workers.append(replace(worker, created=True))  # if it is not seen next time, it is gone
+    reasons = list(state.reasons)
+    for number, worker in enumerate(state.workers, 1):
+        slot = Slot(stage.id, worker.attempt, number)
+        pod = seen.pods.get(slot)
+        if worker.outcome:
+            workers.append(worker)
+            continue
+        if pod is not None:
+            worker = replace(worker, created=True)
+        failure = _failure(stage, state, slot, pod, seen, now)
+        if failure is not None:
+            reason = brief(failure.words, REASON_SIZE)
+            if reason not in reasons and len(reasons) < REASONS:
+                reasons.append(reason)
+            workers.append(replace(worker, outcome="failed", retryable=matches(stage.retry, failure)))
+        elif pod is not None and pod.phase == "Succeeded":
+            workers.append(replace(worker, outcome="ok"))
         else:
-            workers.append(_observe(stage, worker, pod, news.refused.get(slot)))
-    # The time in which the quota keeps workers waiting is not the stage's.
-    attempt_at = now if waits else state.attempt_at
-    if stage.timeout and not waits and now >= attempt_at + stage.timeout:
-        workers = [_time_out(stage, each) for each in workers]
-    state = replace(state, workers=tuple(workers), attempt_at=attempt_at)
+            workers.append(worker)
+    state = replace(state, workers=tuple(workers), reasons=tuple(reasons))
     return _conclude(stage, state, now) if all(each.outcome for each in workers) else state
 
 
-def _observe(stage: StageSpec, worker: WorkerState, pod: Worker | None, refusal: str | None) -> WorkerState:
-    if worker.outcome:
-        return worker
+def _failure(
+    stage: StageSpec, state: StageState, slot: Slot, pod: Worker | None, seen: Seen, now: float
+) -> Failure | None:
+    """How the worker failed; None when it has not."""
     if pod is None:
-        if refusal is not None:
-            return _failed(
-                stage, worker, Failure(None, REFUSED, "", f"the API refused the pod: {refusal[:300]}")
-            )
-        if worker.created:
-            return _failed(stage, worker, Failure(None, GONE, "", "the pod is gone"))
-        return worker
-    worker = replace(worker, created=True)
-    if pod.phase == "Succeeded":
-        return replace(worker, outcome="ok")
+        if slot in seen.gone:
+            return Failure(None, GONE, "", "the pod is gone")
+        refusal = seen.refused.get(slot)
+        return None if refusal is None else Failure(None, REFUSED, "", f"the API refused the pod: {refusal}")
     if pod.phase == "Failed":
-        failure = Failure(pod.exit_code, pod.reason or "Error", pod.phase, pod.explain())
-        return _failed(stage, worker, failure)
-    return worker
+        return Failure(pod.exit_code, pod.reason or "Error", pod.phase, pod.explain())
+    deadline = _deadline(stage, state, pod)
+    if deadline is not None and now >= deadline and pod.phase != "Succeeded":
+        return Failure(None, TIMEOUT, "", f"took longer than {stage.timeout} s")
+    return None
 
 
-def _time_out(stage: StageSpec, worker: WorkerState) -> WorkerState:
-    if worker.outcome:
-        return worker
-    return _failed(stage, worker, Failure(None, TIMEOUT, "", f"took longer than {stage.timeout} s"))
-
-
-def _failed(stage: StageSpec, worker: WorkerState, failure: Failure) -> WorkerState:
-    return replace(
-        worker, outcome="failed", reason=failure.words[:400], retryable=matches(stage.retry, failure)
-    )
+def _deadline(stage: StageSpec, state: StageState, pod: Worker) -> float | None:
+    """When the worker has run out of time; None when it has none, or waits for our quota."""
+    if not stage.timeout or pod.gated:
+        return None
+    return max(state.attempt_at, pod.created_at, pod.admitted_at or 0.0) + stage.timeout
 
 
 def _conclude(stage: StageSpec, state: StageState, now: float) -> StageState:
@@ -188,8 +148,8 @@ def _conclude(stage: StageSpec, state: StageState, now: float) -> StageState:
     failed = [each for each in state.workers if each.outcome == "failed"]
     if not failed:
         return replace(state, status="COMPLETED", ended_at=now, error="")
-    reasons = list(dict.fromkeys(each.reason for each in failed))
-    error = f"{len(failed)} of {stage.count} workers failed: {'; '.join(reasons[:3])}"[:1000]
+    words = "; ".join(state.reasons)
+    error = brief(f"{len(failed)} of {stage.count} workers failed: {words}", ERROR_SIZE)
     if state.attempt < stage.retry.attempts and all(each.retryable for each in failed):
         return replace(state, status="RETRYING", retry_at=now + stage.retry.delay, error=error)
     return replace(state, status="FAILED", ended_at=now, error=error)
@@ -201,7 +161,15 @@ def _begin_attempt(state: StageState, now: float) -> StageState:
     workers = tuple(
         WorkerState(attempt=attempt) if each.outcome == "failed" else each for each in state.workers
     )
-    return replace(state, status="RUNNING", attempt=attempt, workers=workers, attempt_at=now, retry_at=0.0)
+    return replace(
+        state,
+        status="RUNNING",
+        attempt=attempt,
+        workers=workers,
+        reasons=(),
+        attempt_at=now,
+        retry_at=0.0,
+    )
 
 
 def _cancel(state: StageState, now: float) -> StageState:
@@ -210,16 +178,25 @@ def _cancel(state: StageState, now: float) -> StageState:
     return replace(state, status="CANCELLED", ended_at=now, error="the pipeline was cancelled")
 
 
+def _open(spec: RunSpec, state: RunState) -> Iterable[tuple[Slot, WorkerState]]:
+    """Workers of which the run waits to hear."""
+    for stage in spec.stages:
+        mine = state.stages[stage.id]
+        if mine.status == "RUNNING":
+            for number, worker in enumerate(mine.workers, 1):
+                if not worker.outcome:
+                    yield Slot(stage.id, worker.attempt, number), worker
+
+
 def wanted(spec: RunSpec, state: RunState, pods: Pods) -> list[Slot]:
     """Workers whose pods are to be created."""
+    return [slot for slot, worker in _open(spec, state) if not worker.created and slot not in pods]
+
+
+def missing(spec: RunSpec, state: RunState, pods: Pods, made: Container[Slot]) -> list[Slot]:
+    """Workers whose pods have been seen, or made, and are not there: the API server has to be asked."""
     return [
-        slot
-        for stage in spec.stages
-        if state.stages[stage.id].status == "RUNNING"
-        for index, worker in enumerate(state.stages[stage.id].workers, 1)
-        if not worker.outcome
-        and not worker.created
-        and (slot := Slot(stage.id, worker.attempt, index)) not in pods
+        slot for slot, worker in _open(spec, state) if (worker.created or slot in made) and slot not in pods
     ]
 
 
@@ -229,11 +206,19 @@ def unwanted(state: RunState, pods: Pods) -> list[Worker]:
 
 
 def _needed(state: RunState, slot: Slot) -> bool:
+    """Whether the run has still to hear of the slot.
+
+    What is ahead of the state is: another leader has gone on, and its state has not reached us.
+    """
     stage = state.stages.get(slot.stage)
-    if stage is None or stage.status != "RUNNING" or slot.number > len(stage.workers):
+    if stage is None or stage.status in FINAL:
+        return False
+    if stage.status == "PENDING":
+        return True
+    if slot.number > len(stage.workers):
         return False
     worker = stage.workers[slot.number - 1]
-    return worker.attempt == slot.attempt and not worker.outcome
+    return slot.attempt > worker.attempt or (slot.attempt == worker.attempt and not worker.outcome)
 
 
 def accounted(state: RunState, slot: Slot) -> bool:
@@ -241,12 +226,15 @@ def accounted(state: RunState, slot: Slot) -> bool:
     return state.over or not _needed(state, slot)
 
 
-def wake_at(spec: RunSpec, state: RunState) -> float | None:
+def wake_at(spec: RunSpec, state: RunState, pods: Pods, *, now: float) -> float | None:
     """When the state changes by itself, at the earliest; None when only pods can change it."""
     times = [each.retry_at for each in state.stages.values() if each.status == "RETRYING"]
-    times += [
-        state.stages[stage.id].attempt_at + stage.timeout
-        for stage in spec.stages
-        if stage.timeout and state.stages[stage.id].status == "RUNNING"
-    ]
+    times = [at for at in times if at > now]  # a retry that is due waits for pods of the last attempt
+    limited = {stage.id: stage for stage in spec.stages if stage.timeout}
+    if limited:
+        for slot, _ in _open(spec, state):
+            stage, pod = limited.get(slot.stage), pods.get(slot)
+            if stage is not None and pod is not None and not pod.ended:
+                at = _deadline(stage, state.stages[slot.stage], pod)
+                times += [] if at is None else [at]
     return min(times, default=None)

@@ -62,7 +62,7 @@ Streaming = Callable[[Any, Any, Context], AsyncIterator[T]]
 
 
 def unary(method: Unary[T]) -> Unary[T]:
-    """A method of a servicer with `_telemetry`, that answers once."""
+    """A method of a servicer with `_telemetry`, that answers once, or writes its answers to the context."""
 
     @functools.wraps(method)
     async def measured(self: Any, request: Any, context: Context) -> T:

@@ -1,124 +1,177 @@
 """ExecutePipeline: starts a run or finds it running, and tells how it goes until it is over.
 
 The run itself is driven by the leader, from the cluster. So any replica can follow it, and a call that
-ends because this process ends leaves the run alone; a call that the client cancels ends it.
+ends because this process ends leaves the run alone. A client that cancels its call, lets its deadline
+pass or loses its connection ends the run, unless another call follows it, here or on another replica.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 
 import grpc
 
-from ottoscaler.orchestrator.pipelines.engine import pod_name
-from ottoscaler.orchestrator.pipelines.model import FINAL, RunSpec, RunState, StageSpec, StageState
+from ottoscaler.orchestrator.pipelines.marks import RENEWED
+from ottoscaler.orchestrator.pipelines.model import RunSpec
+from ottoscaler.orchestrator.pipelines.record import Run
 from ottoscaler.orchestrator.pipelines.request import read_run
-from ottoscaler.orchestrator.pipelines.runs import Run, RunInUse, Runs
-from ottoscaler.orchestrator.pipelines.state import Slot
+from ottoscaler.orchestrator.pipelines.runs import NoRun, RunInUse, Runs
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 from ottoscaler.orchestrator.service.calls import Context, Refused
-from ottoscaler.orchestrator.times import format_time
+from ottoscaler.orchestrator.service.progress import Story, beginning, end
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.kube import KubeError
 from ottoscaler.runtime.log import get_logger
-from ottoscaler.runtime.tasks import Backoff
+from ottoscaler.runtime.tasks import Backoff, TaskSet
 
 log = get_logger("pipelines")
 
 _SPACING = 0.1
 """Seconds between two looks at a run that changes all the time."""
 
+Tell = Callable[[pb.PipelineProgress], Awaitable[None]]
+
 
 class PipelineCalls:
-    """The call, apart from how it is served."""
+    """The call, apart from how it is served. `identity` tells this replica from the others."""
 
-    def __init__(self, runs: Runs, *, max_stages: int, max_workers: int, clock: Clock) -> None:
+    def __init__(self, runs: Runs, *, identity: str, max_stages: int, max_workers: int, clock: Clock) -> None:
         self._runs = runs
+        self._identity = identity
         self._max_stages = max_stages
         self._max_workers = max_workers
         self._clock = clock
         self._followers: dict[str, int] = {}
-        self._cancelling: set[asyncio.Task[None]] = set()
+        """Calls that follow a run here, by the run's uid."""
+        self._notes = TaskSet(_failed)
         self._leaving = asyncio.Event()
 
-    async def execute(
-        self, request: pb.PipelineRequest, context: Context
-    ) -> AsyncIterator[pb.PipelineProgress]:
-        """Progress until the run is over."""
+    async def execute(self, request: pb.PipelineRequest, context: Context) -> None:
+        """Writes progress until the run is over."""
         spec = read_run(request, max_stages=self._max_stages, max_workers=self._max_workers)
+        if self._leaving.is_set():
+            raise _going_away()
+        starting = asyncio.ensure_future(self._start(spec))
         try:
-            run = await self._runs.start(spec, at=self._clock.time())
-        except RunInUse:
-            raise Refused(
-                grpc.StatusCode.ALREADY_EXISTS,
-                f"pipeline_id {spec.id[:80]!r} belongs to a run with other stages: use another id",
-            ) from None
-        self._followers[run.name] = self._followers.get(run.name, 0) + 1
-        try:
-            async for progress in self._follow(run):
-                yield progress
+            run = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            if self._followers[run.name] == 1 and not self._leaving.is_set():
-                self._cancel(run)
+            # Whether the run has begun is not known yet: when it has, this client's end is its end too.
+            self._notes.start(self._undo(starting))
             raise
-        finally:
-            self._followers[run.name] -= 1
-            if not self._followers[run.name]:
-                del self._followers[run.name]
+        try:
+            await self._follow(run, context.write)
+        except asyncio.CancelledError:
+            self._unfollow(run, cancel=not self._leaving.is_set())
+            raise
+        except BaseException:
+            self._unfollow(run, cancel=False)
+            raise
+        else:
+            self._unfollow(run, cancel=False)
 
     def leave(self) -> None:
         """The process ends: runs go on, and whoever follows them is told to call again."""
         self._leaving.set()
 
     async def drain(self) -> None:
-        """Waits for cancellations that are being written."""
-        if self._cancelling:
-            await asyncio.wait(self._cancelling)
+        """Waits for what is being noted on records."""
+        await self._notes.wait()
 
-    def _cancel(self, run: Run) -> None:
-        task = asyncio.get_running_loop().create_task(self._write_cancellation(run))
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancelling.discard)
+    async def close(self) -> None:
+        """Gives up what could not be noted."""
+        await self._notes.cancel()
 
-    async def _write_cancellation(self, run: Run) -> None:
+    async def _start(self, spec: RunSpec) -> Run:
+        """The run, counted as followed. Raises `Refused`, `KubeError`."""
+        try:
+            run = await self._runs.start(spec, at=self._clock.time(), follower=self._identity)
+        except RunInUse as error:
+            raise Refused(grpc.StatusCode.ALREADY_EXISTS, _in_use(error.run)) from None
+        except NoRun as error:
+            raise Refused(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from None
+        self._followers[run.uid] = self._followers.get(run.uid, 0) + 1
+        return run
+
+    async def _undo(self, starting: "asyncio.Future[Run]") -> None:
+        try:
+            run = await starting
+        except (Refused, KubeError):
+            return
+        self._unfollow(run, cancel=not self._leaving.is_set())
+
+    def _unfollow(self, run: Run, *, cancel: bool) -> None:
+        self._followers[run.uid] -= 1
+        if self._followers[run.uid]:
+            return
+        del self._followers[run.uid]
+        newest = self._runs.by_uid(run.uid)
+        if newest is None or newest.state.over:
+            return
+        if cancel:
+            log.info("a pipeline's last client here is gone", pipeline=run.spec.id[:80])
+        self._notes.start(self._note_end(run, cancel=cancel))
+
+    async def _note_end(self, run: Run, *, cancel: bool) -> None:
+        """Until it is noted, the run is gone, or somebody here follows it again."""
         backoff = Backoff(initial=0.2, maximum=5.0)
-        log.info("pipeline cancelled by its client", pipeline=run.spec.id[:80])
-        for _ in range(20):
+        while run.uid not in self._followers:
             try:
-                return await self._runs.cancel(run.name)
+                if cancel:
+                    await self._runs.leave(run, self._identity)
+                else:
+                    await self._runs.unmark(run, self._identity)
             except KubeError as error:
-                if error.status == 404:
-                    return None
+                if error.status == 404 or (error.status == 409 and await self._is_another(run)):
+                    return
                 await self._clock.sleep(backoff.next())
-        log.warning("the cancellation of a pipeline could not be written", pipeline=run.spec.id[:80])
-        return None
+            else:
+                return
 
-    async def _follow(self, run: Run) -> AsyncIterator[pb.PipelineProgress]:
-        latest = [run]
+    async def _is_another(self, run: Run) -> bool:
+        """Whether the record now belongs to another run; a patch may also meet too many writes of the leader."""
+        try:
+            found = await self._runs.read(run.name)
+        except (KubeError, NoRun):
+            return False
+        return found is None or found.uid != run.uid
+
+    async def _follow(self, run: Run, tell: Tell) -> None:
+        latest, gone = run, False
         changed = asyncio.Event()
-        gone = False
 
         def see(seen: Run, is_gone: bool) -> None:
-            nonlocal gone
+            nonlocal latest, gone
             if seen.uid == run.uid:
-                latest[0], gone = seen, is_gone
+                latest, gone = seen, is_gone
                 changed.set()
 
+        story = Story(run.spec)
+        renewal = asyncio.create_task(self._renew(run))
         unsubscribe = self._runs.subscribe(see)
-        told: dict[str, pb.PipelineProgress] = {}
+        gone = self._runs.by_uid(run.uid) is None
         try:
-            yield self._beginning(run)
+            await tell(beginning(latest, at=self._clock.time()))
             while True:
                 changed.clear()
-                for progress in self._news(latest[0], told):
-                    yield progress
-                if latest[0].state.over:
-                    yield self._end(latest[0])
-                    return
+                newest = latest
+                for progress in story.news(newest, at=self._clock.time()):
+                    await tell(progress)
+                if newest.state.over:
+                    return await tell(end(newest, at=self._clock.time()))
                 if gone:
                     raise Refused(grpc.StatusCode.ABORTED, "the record of the run was deleted")
                 await self._next(changed)
         finally:
             unsubscribe()
+            renewal.cancel()
+
+    async def _renew(self, run: Run) -> None:
+        """Keeps this replica's mark on the record."""
+        while True:
+            await self._clock.sleep(RENEWED)
+            try:
+                await self._runs.mark(run, self._identity, at=self._clock.time())
+            except KubeError as error:
+                log.info("a run's mark could not be renewed, trying again", error=error)
 
     async def _next(self, changed: asyncio.Event) -> None:
         """Raises `Refused` when the process leaves."""
@@ -129,102 +182,24 @@ class PipelineCalls:
             for each in waits:
                 each.cancel()
         if self._leaving.is_set():
-            raise Refused(
-                grpc.StatusCode.UNAVAILABLE,
-                "the orchestrator is going away, the pipeline runs on: call again with the same pipeline_id",
-            )
+            raise _going_away()
         await self._clock.sleep(_SPACING)
 
-    def _news(self, run: Run, told: dict[str, pb.PipelineProgress]) -> list[pb.PipelineProgress]:
-        """What has changed since it was last told, in the order of the stages."""
-        news: list[pb.PipelineProgress] = []
-        for stage in run.spec.stages:
-            state = run.state.stages[stage.id]
-            if state.status == "PENDING":
-                continue
-            progress = self._stage(run, stage, state)
-            before = told.get(stage.id)
-            progress.timestamp = before.timestamp if before is not None else ""
-            if progress != before:
-                progress.timestamp = format_time(self._clock.time())
-                told[stage.id] = progress
-                news.append(progress)
-        return news
 
-    def _stage(self, run: Run, stage: StageSpec, state: StageState) -> pb.PipelineProgress:
-        return pb.PipelineProgress(
-            pipeline_id=run.spec.id,
-            stage_id=stage.id,
-            status=f"STAGE_{state.status}",
-            message=_message(stage, state),
-            worker_pod_names=[
-                pod_name(run, Slot(stage.id, worker.attempt, number))
-                for number, worker in enumerate(state.workers, 1)
-            ],
-            progress_percentage=100 * state.succeeded // stage.count,
-            started_at=format_time(state.started_at or None),
-            completed_at=format_time(state.ended_at or None),
-            error_message=state.error,
-            metrics=_metrics(stage, state) if state.status in FINAL else None,
-        )
-
-    def _beginning(self, run: Run) -> pb.PipelineProgress:
-        started = run.state.started_at
-        return pb.PipelineProgress(
-            pipeline_id=run.spec.id,
-            status=pb.STAGE_RUNNING,
-            message=f"pipeline {run.spec.name or run.spec.id} with {len(run.spec.stages)} stages",
-            progress_percentage=percentage(run.spec, run.state),
-            timestamp=format_time(self._clock.time()),
-            started_at=format_time(started),
-        )
-
-    def _end(self, run: Run) -> pb.PipelineProgress:
-        state = run.state
-        errors = [
-            f"stage {key}: {each.error}" for key, each in state.stages.items() if each.status == "FAILED"
-        ]
-        return pb.PipelineProgress(
-            pipeline_id=run.spec.id,
-            status=f"STAGE_{state.outcome}",
-            message=f"pipeline {state.outcome.lower()} after {state.ended_at - state.started_at:.1f} s",
-            progress_percentage=percentage(run.spec, state),
-            timestamp=format_time(self._clock.time()),
-            started_at=format_time(state.started_at),
-            completed_at=format_time(state.ended_at),
-            error_message="; ".join(errors)[:2000],
-        )
-
-
-def percentage(spec: RunSpec, state: RunState) -> int:
-    """The share of all workers that have ended well."""
-    return 100 * sum(each.succeeded for each in state.stages.values()) // spec.workers
-
-
-def _message(stage: StageSpec, state: StageState) -> str:
-    name = stage.name or stage.id
-    match state.status:
-        case "RUNNING":
-            again = f", attempt {state.attempt} of {stage.retry.attempts}" if state.attempt > 1 else ""
-            return f"{name}: {state.succeeded} of {stage.count} workers done{again}"
-        case "RETRYING":
-            return f"{name}: attempt {state.attempt} of {stage.retry.attempts} failed, again in {stage.retry.delay} s"
-        case "SKIPPED":
-            return f"{name}: skipped, {state.error}"
-        case status:
-            return f"{name}: {status.lower()}"
-
-
-def _metrics(stage: StageSpec, state: StageState) -> pb.StageMetrics:
-    """What was measured; where the cluster has no metrics API, CPU and memory are left out."""
-    seconds = state.ended_at - state.started_at if state.started_at else 0.0
-    metrics = pb.StageMetrics(
-        duration_seconds=round(seconds),
-        successful_workers=state.succeeded,
-        failed_workers=state.failed,
-        total_workers=stage.count,
+def _going_away() -> Refused:
+    return Refused(
+        grpc.StatusCode.UNAVAILABLE,
+        "the orchestrator is going away, the pipeline runs on: call again with the same pipeline_id",
     )
-    if state.samples:
-        metrics.avg_cpu_usage = state.cpu_sum / state.samples
-        metrics.avg_memory_mb = state.memory_sum / state.samples
-    return metrics
+
+
+def _in_use(run: Run) -> str:
+    state = "a run that has ended" if run.state.over else "a run in progress"
+    return (
+        f"pipeline_id {run.spec.id[:80]!r} belongs to {state} with another definition: use another id, "
+        "or repeat the first definition to follow that run"
+    )
+
+
+def _failed(error: BaseException) -> None:
+    log.error("a note on a run failed", error=error, exc_info=error)

@@ -1,10 +1,8 @@
 """The services of the wire contract, each call handed to the part that knows how."""
 
-from collections.abc import AsyncIterator
-
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 from ottoscaler.orchestrator.protocol.ottoscaler_pb2_grpc import OttoscalerServiceServicer
-from ottoscaler.orchestrator.service.calls import Context, streaming, unary
+from ottoscaler.orchestrator.service.calls import Context, unary
 from ottoscaler.orchestrator.service.pipelines import PipelineCalls
 from ottoscaler.orchestrator.service.scaling import ScalingCalls
 from ottoscaler.orchestrator.telemetry import Telemetry
@@ -32,9 +30,9 @@ class OttoscalerServicer(OttoscalerServiceServicer):
     ) -> pb.WorkerStatusResponse:
         return await self._scaling.status(request, context)
 
-    @streaming
-    async def ExecutePipeline(  # noqa: N802
+    @unary
+    async def ExecutePipeline(  # type: ignore[override]  # noqa: N802 - grpc.aio takes either form
         self, request: pb.PipelineRequest, context: Context
-    ) -> AsyncIterator[pb.PipelineProgress]:
-        async for progress in self._pipelines.execute(request, context):
-            yield progress
+    ) -> None:
+        # Written, not yielded: a client that goes away while it is being written to is noticed at once.
+        await self._pipelines.execute(request, context)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from ottoscaler.orchestrator.index import Change, WorkerIndex
 from ottoscaler.orchestrator.kube_api import Kube, pods_path
 from ottoscaler.orchestrator.telemetry import Telemetry
-from ottoscaler.orchestrator.worker import QUOTA_GATE, Worker
+from ottoscaler.orchestrator.worker import ADMITTED, QUOTA_GATE, Worker
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.kube import KubeError
 from ottoscaler.runtime.log import get_logger
@@ -127,7 +127,7 @@ class Quota:
 
     async def _lift(self, worker: Worker) -> bool:
         patch = {
-            "metadata": {"uid": worker.uid},
+            "metadata": {"uid": worker.uid, "annotations": {ADMITTED: str(round(self._clock.time() * 1000))}},
             "spec": {"schedulingGates": [{"$patch": "delete", "name": QUOTA_GATE}]},
         }
         self._lifted[worker.uid] = worker.version

@@ -1,9 +1,12 @@
 """A pipeline that cannot be meant is refused, with the stage that is wrong."""
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ottoscaler.orchestrator.orders import InvalidOrder
-from ottoscaler.orchestrator.pipelines.model import RetryRule, RunSpec
+from ottoscaler.orchestrator.pipelines.model import RetryRule, RunSpec, brief, largest
 from ottoscaler.orchestrator.pipelines.request import read_run
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 
@@ -80,7 +83,26 @@ def test_a_pipeline_is_kept_as_it_was_asked_for() -> None:
             "stage 'a': retryable_failures has an entry that is empty",
         ),
         (request(stage("a", args=["x\0"])), "stage 'a' contains a NUL character"),
-        (request(stage("a", args=["x" * 600_000])), "bytes: at most"),
+        (request(stage("a", args=["x" * 70_000])), "stage 'a': command and args have 70000 characters"),
+        (
+            request(stage("b", config={"k": "x\0"})),
+            "stage 'b': config: metadata 'k' contains a NUL character",
+        ),
+        (request(stage("b", config={"k": "x" * 70_000})), "stage 'b': config: the order carries 70001"),
+        (
+            request(*(stage(str(number), args=["ü" * 60_000]) for number in range(10))),
+            "record can grow to 1234937 bytes: at most 1000000",
+        ),
+        (
+            request(stage("a", retry_policy=pb.RetryPolicy(retryable_failures=["1", "9-1"]))),
+            "stage 'a': retryable_failures has '9-1': exit codes are 0 to 255",
+        ),
+        (
+            request(stage("a", retry_policy=pb.RetryPolicy(retryable_failures=["exit_code: 300"]))),
+            "retryable_failures has 'exit_code: 300'",
+        ),
+        (request(stage("a", timeout_seconds=10**9)), "stage 'a': timeout_seconds is 1000000000: use 0"),
+        (request(stage("a"), stage("b", after=("",))), "stage 'b' depends on '', which is not there"),
     ],
 )
 def test_what_is_wrong_is_said(asked: pb.PipelineRequest, words: str) -> None:
@@ -102,3 +124,28 @@ def test_what_is_wrong_is_said(asked: pb.PipelineRequest, words: str) -> None:
 )
 def test_images_of_every_kind(image: str) -> None:
     assert read(request(stage("a", image=image))).stages[0].image == image
+
+
+def test_the_largest_pipeline_that_is_accepted_fits_a_config_map_however_it_ends() -> None:
+    policy = pb.RetryPolicy(max_attempts=100)
+    stages = [stage(f"s{number}", 1000, retry_policy=policy) for number in range(10)]
+    run = read_run(pb.PipelineRequest(pipeline_id="p", stages=stages), max_stages=100, max_workers=1000)
+    worst = largest(run)
+    assert len(msgspec.json.encode(run)) + len(msgspec.json.encode(worst)) < 2**20
+    assert read_run(request(*stages), max_stages=100, max_workers=1000).workers == 10_000
+    with pytest.raises(InvalidOrder, match="asks for 10001 workers: at most 10000"):
+        read_run(request(*stages, stage("one")), max_stages=100, max_workers=1000)
+
+
+@given(st.text(max_size=400), st.integers(10, 300))
+def test_a_reason_of_any_text_is_one_short_line(text: str, size: int) -> None:
+    line = brief(text, size)
+    assert len(line.encode()) <= size
+    assert len(msgspec.json.encode(line)) <= 2 * size + 2
+    assert "\n" not in line
+    assert line.isprintable()
+
+
+def test_what_is_repeated_in_depends_on_counts_once() -> None:
+    asked = request(stage("a"), stage("b", after=("a", "a")))
+    assert read(asked).stages[1].depends_on == ("a",)

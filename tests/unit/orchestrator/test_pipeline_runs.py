@@ -7,17 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ottoscaler.orchestrator.pipelines.failures import Failure, matches
 from ottoscaler.orchestrator.pipelines.model import FINAL, RetryRule, RunSpec, RunState, StageSpec, begin
-from ottoscaler.orchestrator.pipelines.state import (
-    Failure,
-    Slot,
-    accounted,
-    advance,
-    matches,
-    unwanted,
-    wake_at,
-    wanted,
-)
+from ottoscaler.orchestrator.pipelines.state import Seen, Slot, accounted, advance, unwanted, wake_at, wanted
 from ottoscaler.orchestrator.worker import StageWorker, Worker
 from tests.unit.orchestrator.making import worker
 
@@ -40,13 +32,13 @@ class World:
         self.state = begin(spec, at=self.now)
         self.pods: dict[Slot, Worker] = {}
         self.refused: dict[Slot, str] = {}
+        self.gone: set[Slot] = set()
         self.created: list[Slot] = []
         self.history: list[RunState] = [self.state]
 
     def step(self, *, cancelled: bool = False) -> None:
-        self.state = advance(
-            self.spec, self.state, self.pods, now=self.now, cancelled=cancelled, refused=self.refused
-        )
+        seen = Seen(self.pods, self.refused, self.gone)
+        self.state = advance(self.spec, self.state, seen, now=self.now, cancelled=cancelled)
         self.history.append(self.state)
         for slot in wanted(self.spec, self.state, self.pods):
             if self.rng.random() < 0.8:
@@ -56,7 +48,7 @@ class World:
         for slot in list(self.pods):
             if self.rng.random() < 0.6:
                 self._move(slot)
-        at = wake_at(self.spec, self.state)
+        at = wake_at(self.spec, self.state, self.pods, now=self.now)
         self.now += self.rng.uniform(0.1, 2.0) if at is None else max(0.1, min(2.0, at - self.now))
 
     def _create(self, slot: Slot) -> None:
@@ -77,6 +69,7 @@ class World:
             self.pods[slot] = pod_of(slot, phase="Running", started_at=self.now)
         elif fate == "vanishes":
             del self.pods[slot]
+            self.gone.add(slot)
         elif fate == "fails":
             self.pods[slot] = pod_of(slot, phase="Failed", exit_code=3, reason="Error", finished_at=self.now)
         elif fate == "ok":
@@ -204,26 +197,26 @@ def test_failures_are_matched_by_code_reason_and_phase(
 
 def test_the_time_in_a_quota_does_not_count_against_a_stage() -> None:
     spec = RunSpec(id="p", stages=(StageSpec(id="s", count=1, timeout=5),))
-    state = advance(spec, begin(spec, at=0.0), {}, now=0.0, cancelled=False)
+    state = advance(spec, begin(spec, at=0.0), Seen({}), now=0.0, cancelled=False)
     slot = Slot("s", 1, 1)
     for now in (10.0, 20.0, 30.0):
-        state = advance(spec, state, {slot: pod_of(slot, gated=True)}, now=now, cancelled=False)
+        state = advance(spec, state, Seen({slot: pod_of(slot, gated=True)}), now=now, cancelled=False)
     assert state.stages["s"].status == "RUNNING"
-    running = pod_of(slot, phase="Running", started_at=31.0)
-    state = advance(spec, state, {slot: running}, now=34.0, cancelled=False)
+    running = pod_of(slot, phase="Running", created_at=0.0, started_at=31.0, admitted_at=31.0)
+    state = advance(spec, state, Seen({slot: running}), now=34.0, cancelled=False)
     assert state.stages["s"].status == "RUNNING"
-    state = advance(spec, state, {slot: running}, now=36.0, cancelled=False)
+    state = advance(spec, state, Seen({slot: running}), now=36.0, cancelled=False)
     assert state.stages["s"].status == "FAILED"
     assert "took longer than 5 s" in state.stages["s"].error
 
 
 def test_only_those_that_failed_run_again() -> None:
     spec = RunSpec(id="p", stages=(StageSpec(id="s", count=2, retry=RetryRule(attempts=2)),))
-    state = advance(spec, begin(spec, at=0.0), {}, now=0.0, cancelled=False)
+    state = advance(spec, begin(spec, at=0.0), Seen({}), now=0.0, cancelled=False)
     first = {
         Slot("s", 1, 1): pod_of(Slot("s", 1, 1), phase="Succeeded"),
         Slot("s", 1, 2): pod_of(Slot("s", 1, 2), phase="Failed", exit_code=1),
     }
-    state = advance(spec, state, first, now=1.0, cancelled=False)
-    state = advance(spec, state, first, now=1.0, cancelled=False)
+    state = advance(spec, state, Seen(first), now=1.0, cancelled=False)
+    state = advance(spec, state, Seen(first), now=1.0, cancelled=False)
     assert wanted(spec, state, first) == [Slot("s", 2, 2)]
