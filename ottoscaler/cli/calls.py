@@ -182,8 +182,13 @@ def _why_no_connection(details: str, to: Target) -> tuple[str, bool]:
     if "onnection refused" in details:
         return "nothing listens there: is the orchestrator running, and is --server right?", True
     if "Socket closed" in details or "reset" in details:
-        hint = (
-            "does it want a client certificate (--cert-file)?" if to.tls else "does it want TLS (--ca-file)?"
-        )
-        return f"it closes the connection: {hint}", True
+        return f"it closes the connection: {_wants(to)}", True
     return details.rpartition("last error: ")[2][:200], True
+
+
+def _wants(to: Target) -> str:
+    if not to.tls:
+        return "does it want TLS (--ca-file)?"
+    if to.certificate is None:
+        return "does it want a client certificate (--cert-file)?"
+    return "does it want another client certificate than that of --cert-file?"

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import socket
+import ssl
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +19,7 @@ from ottoscaler.orchestrator.events.entry import Entry, EntryId, read_order
 from ottoscaler.orchestrator.orders import InvalidOrder
 from ottoscaler.runtime.config import ConfigError
 from ottoscaler.runtime.redis import RedisConnection
+from ottoscaler.runtime.values import format_duration
 
 app = typer.Typer(name="event", help="Scaling events on the Redis stream.", no_args_is_help=True)
 _MOST = 1000
@@ -52,7 +55,7 @@ def send(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Any other field; may be repeated.")
     ] = None,
     stream: Annotated[
-        str | None, typer.Option(envvar="REDIS_STREAM", help="otto:scale:events when left out.")
+        str | None, typer.Option(help="$REDIS_STREAM, or otto:scale:events, when left out.")
     ] = None,
     redis: Annotated[
         str | None,
@@ -102,7 +105,8 @@ def _place(redis: str | None, stream: str | None, config: Path | None) -> tuple[
     try:
         if redis is not None:
             connection = RedisConnection(url=redis)
-            return Events(redis=connection, stream=stream or Events().stream), _MOST
+            name = stream or os.environ.get("REDIS_STREAM") or Events().stream
+            return Events(redis=connection, stream=name), _MOST
         root = load(config, os.environ | ({} if stream is None else {"REDIS_STREAM": stream}))
     except ValueError as error:
         fail(f"--redis: {error}", status=WRONG_INPUT)
@@ -151,14 +155,27 @@ def _send(events: Events, fields: Mapping[str, str], timeout: float) -> str:
     try:
         return run(work())
     except (RedisTimeout, TimeoutError):
-        fail(f"Redis at {where} did not answer: is it there, and does it want TLS (rediss://)?")
+        fail(f"Redis at {where} did not answer within {format_duration(timeout)}: does it want rediss://?")
     except AuthenticationError as error:
         fail(f"Redis at {where} does not let us in: {error}")
     except ResponseError as error:
         fail(f"Redis at {where} refuses the event: {error}")
     except (RedisError, OSError) as error:
-        fail(f"Redis at {where} cannot be reached: {_words(error)}: check --redis")
+        fail(f"Redis at {where} cannot be reached: {_why(error)}")
 
 
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".")
+def _why(error: Exception) -> str:
+    """The reason with what to do about it; the library wraps what the system said in its own error."""
+    match error.__cause__ or error.__context__ or error:
+        case ConnectionRefusedError():
+            return "nothing listens there: is Redis running, and is --redis right?"
+        case socket.gaierror():
+            return "its name cannot be resolved: check --redis"
+        case ssl.SSLCertVerificationError() as refused:
+            return (
+                f"its certificate is not trusted ({refused.verify_message}): name the CA in a --config FILE"
+            )
+        case ssl.SSLError():
+            return "it does not speak TLS: write redis://"
+        case _:
+            return " ".join(str(error).split())[:200]

@@ -1,6 +1,8 @@
 """What people type, and what they get: tables or JSON, one line and a status for every failure."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,8 +31,17 @@ def test_the_version_is_told() -> None:
 
 def test_help_names_every_command() -> None:
     text = ottoscaler_("--help").stdout
-    for command in ("adapter", "apiservice", "config", "hpa", "metrics", "orchestrator", "record"):
+    commands = "adapter apiservice config event hpa metrics orchestrator pipeline record scale"
+    for command in commands.split():
         assert f" {command} " in text
+
+
+def test_a_command_imports_grpc_and_redis_only_when_it_calls() -> None:
+    late = "[name for name in ('grpc', 'google.protobuf', 'redis') if name in sys.modules]"
+    for arguments in (["--version"], ["scale", "--help"], ["hpa", "render", "x"]):
+        code = f"import sys; sys.argv = ['ottoscaler', *{arguments}]\nfrom ottoscaler.cli.main import main\ntry: main()\nexcept SystemExit: sys.exit(', '.join({late}))"
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (1, "\n"), f"{arguments} imports {ended.stderr}"
 
 
 def test_a_good_configuration_is_shown_for_people_and_for_programs(tmp_path: Path) -> None:
@@ -106,6 +117,22 @@ def test_an_hpa_takes_the_variables_of_existing_installations(monkeypatch: pytes
         (("hpa", "render", "x", "-o", "xml"), "error: -o xml: use yaml or json"),
         (("record", "--out", "-", "--interval", "5"), "error: --interval: expected a duration such as 30s, 5m or 1h30m, got '5'"),
         (("record", "--out", "-", "--config", "a", "--url", "b"), "error: give either --config or --url"),
+        (("scale", "up", "--server", "localhost"), "error: --server: address 'localhost' is not host:port with a port up to 65535"),
+        (("scale", "status", "--server", ":9090"), "error: --server: ':9090' needs a host and a port: localhost:9090"),
+        (("scale", "status", "--timeout", "30"), "error: --timeout: expected a duration such as 30s, 5m or 1h30m, got '30'"),
+        (("scale", "status", "--cert-file", "x"), "error: --cert-file and --key-file belong together: give both or none"),
+        (("scale", "status", "--server-name", "x"), "error: --ca-file is missing: without the CA of the server there is no TLS"),
+        (("scale", "status", "--ca-file", "/none"), "error: --ca-file: /none cannot be read: No such file or directory"),
+        (("scale", "status", "--ca-file", __file__), f"error: --ca-file: {__file__} is not in PEM form"),
+        (("pipeline", "run"), "error: give either --type simple|full|parallel, or --file FILE"),
+        (("pipeline", "run", "--type", "all"), "error: --type all: use simple, full or parallel"),
+        (("pipeline", "run", "--file", "/none"), "error: /none: cannot be read: No such file or directory"),
+        (("event", "send", "--type", "scale_down"), "error: --task is missing: scale_down needs the task whose workers are to go"),
+        (("event", "send", "--workers", "5000"), "error: pod_count is 5000: at most 1000 workers may be asked for at once"),
+        (("event", "send", "--field", "x"), "error: --field 'x': write NAME=VALUE"),
+        (("event", "send", "--field", "reason=x"), "error: --field reason: is given already, or has an option of its own"),
+        (("event", "send", "--redis", "x", "--config", "y"), "error: give either --config, or --redis and --stream"),
+        (("event", "send", "--redis", "localhost:6379"), "error: --redis: url has a scheme that is not known: expected redis://host:port/database, or rediss:// for TLS"),
         (("apiservice", "register", "--address", "10.0.0.1"), "error: --address: address '10.0.0.1' is not host:port with a port up to 65535"),
     ],
 )  # fmt: skip
