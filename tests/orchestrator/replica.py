@@ -111,10 +111,12 @@ class Replica:
         result: dict[str, Any] = msgspec.json.decode(body) if body else {}
         return result
 
-    async def metric(self, name: str) -> float:
-        """The sum of a metric's samples of that very name."""
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples of that very name, with those labels."""
         _, body = await self.get("/metrics")
         lines = [line for line in body.decode().splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+        for key, value in labels.items():
+            lines = [line for line in lines if f'{key}="{value}"' in line]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
     @property
