@@ -293,19 +293,18 @@ class Orchestrator:
         grace = float(self._settings.grace)
         log.info("stopping: no new work from now on; workers go on by themselves")
         self._leaving = True
+        await self._server.set_serving(serving=False)
+        self._pipelines.leave()
+        self._pushed.leave()
         try:
-            async with asyncio.timeout(grace):
-                await self._server.set_serving(serving=False)
-                self._pipelines.leave()
+            async with asyncio.timeout(grace * 0.5):
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._server.stop(grace * 0.6))
-                    group.create_task(self._scaling.drain())
-                    if self._consumer is not None:
-                        group.create_task(self._consumer.stop(grace * 0.6))
-                await self._pipelines.drain()
-                await self._pushed.close(grace * 0.2)
+                    group.create_task(self._server.stop(grace * 0.5))
+                    group.create_task(self._finish_work(grace))
         except TimeoutError:
             log.warning("not everything could be finished in time; a successor takes over")
+        await self._server.stop(0)
+        await self._pushed.close(grace * 0.15)
         await self._pipelines.close()
         self._leading.cancel()
         await asyncio.wait({self._leading})
@@ -314,6 +313,14 @@ class Orchestrator:
         await self._stack.aclose()
         if self._link is not None:
             await self._link.close()
+
+    async def _finish_work(self, grace: float) -> None:
+        """What is under way is carried out; then streams that would never end are ended."""
+        if self._consumer is not None:
+            await self._consumer.stop(grace * 0.4)
+        await self._scaling.drain()
+        await self._pipelines.drain()
+        await self._server.stop(grace * 0.05)
 
 
 def pod_defaults(settings: Root, *, gated: bool) -> PodDefaults:

@@ -11,13 +11,15 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import grpc
+
 from ottoscaler.orchestrator.handler.buffer import Budget, Item, LogBuffer
 from ottoscaler.orchestrator.handler.entries import log_entry
 from ottoscaler.orchestrator.handler.forward import Forwarder
 from ottoscaler.orchestrator.handler.link import HandlerLink
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 from ottoscaler.orchestrator.protocol.ottoscaler_pb2_grpc import LogStreamingServiceServicer
-from ottoscaler.orchestrator.service.calls import Context, check_decoded, streaming, unary
+from ottoscaler.orchestrator.service.calls import Context, check_decoded, fail, streaming, unary
 from ottoscaler.orchestrator.telemetry import Telemetry
 from ottoscaler.orchestrator.times import parse_time
 from ottoscaler.runtime.clock import Clock
@@ -77,6 +79,7 @@ class PushedLogs(LogStreamingServiceServicer):
         self._telemetry = telemetry
         self._clock = clock
         self._sessions: dict[str, _Session] = {}
+        self._leaving = asyncio.Event()
         self._forwarding = TaskSet(lambda error: log.error("forwarding failed", error=error, exc_info=error))
 
     @unary
@@ -127,11 +130,30 @@ class PushedLogs(LogStreamingServiceServicer):
         self, request: AsyncIterator[pb.LogEntry], context: Context
     ) -> AsyncIterator[pb.LogResponse]:
         sequence = 0
-        async for entry in request:
+        async for entry in self._until_leaving(request):
             check_decoded(entry)
             sequence += 1
             status, message = self._take(entry)
             yield pb.LogResponse(status=status, message=message, sequence=sequence)
+
+    async def _until_leaving(self, request: AsyncIterator[pb.LogEntry]) -> AsyncIterator[pb.LogEntry]:
+        """Raises `Refused` when the process ends: what was not answered is to be sent elsewhere."""
+        leaving = asyncio.ensure_future(self._leaving.wait())
+        coming: asyncio.Future[pb.LogEntry | None] | None = None
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(request, None))
+                await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if leaving.done():
+                    fail(grpc.StatusCode.UNAVAILABLE, "the orchestrator is going away: connect again")
+                entry = coming.result()
+                if entry is None:
+                    return
+                yield entry
+        finally:
+            for each in (leaving, coming):
+                if each is not None:
+                    each.cancel()
 
     def _take(self, entry: pb.LogEntry) -> tuple[_Status, str]:
         if self._link is None:
@@ -205,6 +227,10 @@ class PushedLogs(LogStreamingServiceServicer):
                 if session.seen_at < oldest:
                     session.buffer.close()
                     del self._sessions[worker_id]
+
+    def leave(self) -> None:
+        """The process ends: streams are ended, and workers connect to another replica."""
+        self._leaving.set()
 
     async def close(self, seconds: float) -> None:
         """Gives the handler so long to take what is buffered."""
