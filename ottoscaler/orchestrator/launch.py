@@ -65,6 +65,8 @@ class Patience:
 class Launch:
     """What became of an order's workers, by pod name."""
 
+    wanted: Sequence[str] = ()
+    """All of them, in the order's order."""
     created: list[str] = field(default_factory=list)
     existing: list[str] = field(default_factory=list)
     """Had been created before: this order came again."""
@@ -77,8 +79,9 @@ class Launch:
 
     @property
     def names(self) -> list[str]:
-        """Those that were created, now or before."""
-        return [*self.created, *self.existing]
+        """Those that were created, now or before; in the same order whenever it is asked."""
+        made = {*self.created, *self.existing}
+        return [name for name in self.wanted if name in made]
 
     def reasons(self, limit: int = 3) -> str:
         """The distinct reasons of refusal, shortened."""
@@ -109,7 +112,7 @@ class Launcher:
 
     async def launch(self, specs: Sequence[WorkerSpec], patience: Patience) -> Launch:
         """Creates the pods of `specs`; returns when each has been created, refused or dropped."""
-        result = Launch()
+        result = Launch(wanted=tuple(spec.name for spec in specs))
         attempts: dict[str, int] = {}
         backoff = Backoff(initial=0.2, maximum=10.0)
         started = self._clock.monotonic()

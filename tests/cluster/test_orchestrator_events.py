@@ -54,7 +54,13 @@ async def test_one_of_five_fails_and_disturbs_nobody(namespace: str, kubeconfig:
             assert received.lines(failed.name) == ["begin", "broken"]
             for name in set(ran) - {failed.name}:
                 assert received.lines(name) == ["begin", "end"]
-            await here.until_gone(within=30)
+
+            async def only_the_failed() -> bool:
+                return [each.name for each in await here.workers()] == [failed.name]
+
+            await until(only_the_failed, what="it is kept for people to look at")
+            await here.until_gone()
+            assert here.ran() == dict.fromkeys(ran, 1)
 
 
 async def test_scaling_down_to_one_and_to_none(namespace: str, kubeconfig: Path) -> None:

@@ -1,36 +1,74 @@
 """Several replicas: every one works, one leads, and when it dies another goes on."""
 
-import asyncio
+import random
+import time
+from functools import partial
 from pathlib import Path
 
+from tests.cluster.orchestrator.births import Births, births
+from tests.cluster.orchestrator.figures import SEED, SIZES, record
 from tests.cluster.orchestrator.scene import scene
+from tests.cluster.orchestrator.storm import Producer
+from tests.orchestrator.replica import Replica
 from tests.waiting import until
+
+ROUNDS = max(1, SIZES.kills // 4)
+"""Each kills the one that leads then."""
 
 
 async def test_the_leader_is_killed(namespace: str, kubeconfig: Path) -> None:
+    lease = 5.0
     async with scene(kubeconfig, namespace) as here:
         settings = here.settings("echo $OTTO_WORKER_ID >> /evidence/ran; sleep 0.5")
-        async with here.replica(settings, "first") as first, here.replica(settings, "second") as second:
-            await until(lambda: "leading" in first.log, what="the first leads")
-            workers = 0
-            for number in range(40):
-                workers += 1 + number % 3
-                await here.scale_up(f"task-{number % 7}", 1 + number % 3)
-                if number == 15:
-                    await first.kill()
-                    killed = asyncio.get_running_loop().time()
-                await asyncio.sleep(0.02)
-            await here.until_settled(40, within=40)
-            settled = asyncio.get_running_loop().time()
-            await here.until_ran(workers)
+        async with (
+            here.replica(settings, "first") as leader,
+            here.replica(settings, "second") as other,
+            births(here.kube, here.pods) as told,
+        ):
+            await until(partial(_leads, leader), what="the first leads")
+            producer = Producer(here, random.Random(SEED))
+            at_once, all_done = [], []
+            for number in range(1, ROUNDS + 1):
+                await producer.burst(15, over=0.3)
+                killed = time.monotonic()
+                await leader.kill()
+                await here.scale_up("after-the-kill", 1)
+                producer.events, producer.workers = producer.events + 1, producer.workers + 1
+                await until(partial(_born, told, "after-the-kill", number), within=lease, what="events go on")
+                at_once.append(time.monotonic() - killed)
+                await producer.burst(15, over=0.6)
+                await until(partial(_leads, other), what="the other leads")
+                await here.until_settled(producer.events)
+                all_done.append(time.monotonic() - killed)
+                await leader.start()
+                leader, other = other, leader
+            await here.until_ran(producer.workers)
             await here.until_gone()
-            took = settled - killed
-            print(f"all events were done {took:.1f} s after the leader was killed (lease: 5 s)")
-            assert set(here.ran().values()) == {1}
-            assert here.ran().total() == workers
-            assert (await second.status())["leading"]
+            assert not told.twice
+            assert here.ran() == dict.fromkeys(told.uids, 1)
+            assert len(told.uids) == producer.workers
             for name in here.ran():
                 assert here.handler.received.told(name) == ["CREATED", "RUNNING", "COMPLETED"]
+        record(
+            "leader killed",
+            seed=SEED,
+            times=ROUNDS,
+            **{
+                "lease, s": lease,
+                "next event, at most s": max(at_once),
+                "the dead one's events, at most s": max(all_done),
+                "events": producer.events,
+                "workers": producer.workers,
+            },
+        )
+
+
+async def _leads(replica: Replica) -> bool:
+    return bool((await replica.status()).get("leading"))
+
+
+def _born(told: Births, task: str, count: int) -> bool:
+    return sum(f"-{task}-" in name for name in told.uids) >= count
 
 
 async def test_a_replica_that_ends_in_order_hands_over_at_once(namespace: str, kubeconfig: Path) -> None:

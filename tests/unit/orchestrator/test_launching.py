@@ -35,13 +35,18 @@ class Refusing(MockCluster):
         return await super().create(path, body, params)
 
 
-async def launch(kube: MockCluster, patience: Patience, count: int = 3) -> Launch:
+async def launch(kube: MockCluster, patience: Patience, count: int = 3, *, concurrency: int = 1) -> Launch:
     index = WorkerIndex(kube, "n")
     defaults = PodDefaults(
         image="busybox", limits={}, requests={}, active_deadline=60, template={}, gated=False
     )
     launcher = Launcher(
-        kube=kube, index=index, defaults=defaults, telemetry=Telemetry(), clock=VirtualClock(), concurrency=1
+        kube=kube,
+        index=index,
+        defaults=defaults,
+        telemetry=Telemetry(),
+        clock=VirtualClock(),
+        concurrency=concurrency,
     )
     order = ScaleUp(task_id="t", count=count, origin=Origin(key="k", at=0.0), facts=Facts())
     return await launcher.launch(specs_of(order), patience)
@@ -100,3 +105,19 @@ async def test_an_api_server_that_is_away_is_waited_for_although_fewer_are_wante
         kube.error = None
         result = await launching
     assert len(result.created) == 3
+
+
+class Uneven(MockCluster):
+    """An API server whose answers overtake one another."""
+
+    async def create(self, path: str, body: Any, params: Params | None = None) -> Any:
+        await asyncio.sleep(5.0 - int(body["metadata"]["name"].rpartition("-")[2]))
+        return await super().create(path, body, params)
+
+
+@pytest.mark.looptime
+async def test_names_come_in_the_orders_order_however_the_answers_come() -> None:
+    async with Uneven(clock=VirtualClock()) as kube:
+        result = await launch(kube, Patience(), concurrency=5)
+    assert [name.rpartition("-")[2] for name in result.created] == ["3", "2", "1"]
+    assert [name.rpartition("-")[2] for name in result.names] == ["1", "2", "3"]
