@@ -6,6 +6,7 @@ python -m tests.cluster exec [DIR] -- CMD…    a command in its network, e.g. k
 python -m tests.cluster status [DIR]          what runs, and what died
 python -m tests.cluster down [DIR]
 python -m tests.cluster pytest ARGS…          a cluster for one test run, which runs inside it
+python -m tests.cluster run CMD…              the same for any command
 
 Without DIR they mean one cluster of yours in the cache directory. HPA_SYNC sets the HPA controller's
 period (1s unless set).
@@ -74,18 +75,24 @@ def status(arguments: list[str]) -> int:
 
 def run_pytest(arguments: list[str]) -> int:
     """pytest inside a cluster of its own, or, given KUBECONFIG, against that one; its exit status."""
-    pytest = (sys.executable, "-m", "pytest", *arguments)
+    return run([sys.executable, "-m", "pytest", *arguments])
+
+
+def run(command: list[str]) -> int:
+    """A command inside a cluster of its own, or, given KUBECONFIG, against that one; its exit status."""
+    if not command:
+        raise UsageError("run COMMAND…")
     if given := os.environ.get("KUBECONFIG"):
         print(f"the cluster of KUBECONFIG={given} is used", file=sys.stderr, flush=True)
-        return subprocess.run(pytest, check=False).returncode
+        return subprocess.run(command, check=False).returncode
     signal.signal(signal.SIGTERM, _leave)
     with (
         tempfile.TemporaryDirectory(prefix="ottoscaler-cluster-") as scratch,
         Cluster.running(Path(scratch) / "c") as cluster,
     ):
-        # Ctrl-C is pytest's, which says what it saw until then; the cluster goes when pytest has gone.
+        # Ctrl-C is the command's: pytest says what it saw until then. The cluster goes when that has gone.
         signal.signal(signal.SIGINT, lambda *_: None)
-        inside = (*TIED, *cluster.inside(*pytest))
+        inside = (*TIED, *cluster.inside(*command))
         result = subprocess.run(inside, env=os.environ | cluster.environ(), check=False).returncode
         for words in cluster.died():
             print(words, file=sys.stderr, flush=True)
@@ -114,6 +121,8 @@ def main(arguments: list[str]) -> int:
                 Cluster(_directory(rest)).stop()
             case "pytest":
                 return run_pytest(rest)
+            case "run":
+                return run(rest)
             case _:
                 raise UsageError(f"no command {verb!r}\n\n{__doc__}")  # noqa: TRY301
     except (ClusterError, binaries.BuildError, ImageError) as error:
