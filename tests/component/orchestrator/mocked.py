@@ -69,9 +69,11 @@ async def serving(kube: Kube, configuration: Root, *, identity: str = "replica-1
 @asynccontextmanager
 async def mocked(**changes: Any) -> AsyncIterator[tuple[Calls, MockCluster]]:
     """An orchestrator over a cluster whose pods start and stop at once."""
-    async with MockCluster(start_seconds=0.0, stop_seconds=0.0) as cluster:
-        async with serving(cluster, settings(**changes)) as calls:
-            yield calls, cluster
+    async with (
+        MockCluster(start_seconds=0.0, stop_seconds=0.0) as cluster,
+        serving(cluster, settings(**changes)) as calls,
+    ):
+        yield calls, cluster
 
 
 def workers(cluster: MockCluster) -> list[Worker]:
