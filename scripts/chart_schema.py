@@ -1,6 +1,7 @@
-"""Writes `charts/ottoscaler/values.schema.json`, so that Helm refuses what the adapter would refuse.
+"""Writes `charts/ottoscaler/values.schema.json`, so that Helm refuses what the processes would refuse.
 
-The chart's own values are described here; the block `config` is generated from the adapter's types.
+The chart's own values are described here; the blocks `config` and `orchestrator.config` are generated
+from the types of the adapter and of the orchestrator.
 
     python scripts/chart_schema.py [--check]
 """
@@ -10,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ottoscaler.adapter.config.schema import DIALECT, schema
+from ottoscaler.adapter.config.schema import schema
+from ottoscaler.orchestrator.config.model import Root
+from ottoscaler.runtime.schema import DIALECT, struct_schema
 
 TARGET = Path(__file__).parents[1] / "charts" / "ottoscaler" / "values.schema.json"
 
@@ -63,6 +66,21 @@ def _hpa() -> dict[str, Any]:
     )
 
 
+def _orchestrator() -> dict[str, Any]:
+    return strict(
+        {
+            "enabled": {"type": "boolean"},
+            "config": struct_schema(Root),
+            "redisPasswordSecret": strict({"name": TEXT, "key": NAME}),
+            "tls": strict({"secretName": TEXT, "clientCA": {"type": "boolean"}}),
+            "env": OBJECTS,
+            "volumeMounts": OBJECTS,
+            "resources": ANY_OBJECT,
+            "terminationGracePeriodSeconds": {"type": "integer", "minimum": 1},
+        }
+    )
+
+
 def values_schema() -> dict[str, Any]:
     """The schema of the chart's values."""
     config = {key: value for key, value in schema().items() if key not in ("$schema", "title")}
@@ -99,6 +117,7 @@ def values_schema() -> dict[str, Any]:
                 }
             ),
             "resources": ANY_OBJECT,
+            "orchestrator": _orchestrator(),
             "podAnnotations": {"type": "object", "additionalProperties": TEXT},
             "nodeSelector": {"type": "object", "additionalProperties": TEXT},
             "tolerations": OBJECTS,

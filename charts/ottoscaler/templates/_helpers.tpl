@@ -14,6 +14,26 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{- define "ottoscaler.workersNamespace" -}}
+{{- dig "workers" "namespace" .Release.Namespace .Values.orchestrator.config }}
+{{- end }}
+
+{{- define "ottoscaler.orchestratorConfig" -}}
+{{- $given := .Values.orchestrator.config }}
+{{- if not (hasKey $given "events") }}{{ fail "orchestrator.config.events must say where Redis is (redis: {url: ...}), or be null to read no stream" }}{{ end }}
+{{- $grpc := dict "address" "0.0.0.0:9090" }}
+{{- if .Values.orchestrator.tls.secretName }}
+{{- $tls := dict "certFile" "/grpc-tls/tls.crt" "keyFile" "/grpc-tls/tls.key" }}
+{{- if .Values.orchestrator.tls.clientCA }}{{ $_ := set $tls "clientCaFile" "/grpc-tls/ca.crt" }}{{ end }}
+{{- $_ := set $grpc "tls" $tls }}
+{{- end }}
+{{- $made := dict "grpc" $grpc "http" (dict "address" "0.0.0.0:8081") "log" .Values.log "workers" (dict "namespace" (include "ottoscaler.workersNamespace" .)) }}
+{{- if .Values.orchestrator.redisPasswordSecret.name }}
+{{- $_ := set $made "events" (dict "redis" (dict "passwordFile" (printf "/redis-password/%s" .Values.orchestrator.redisPasswordSecret.key))) }}
+{{- end }}
+{{- mergeOverwrite $made (deepCopy $given) | toYaml }}
+{{- end }}
+
 {{- define "ottoscaler.certificateSecret" -}}
 {{- if .Values.certificate.secretName }}{{ .Values.certificate.secretName }}
 {{- else if eq .Values.certificate.mode "secret" }}{{ fail "certificate.mode is secret: certificate.secretName must name the Secret" }}

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from ottoscaler.hpa.manifest import Behavior, Policy, Rules, ScaleTarget, render
+from ottoscaler.orchestrator.config.load import from_text
+from ottoscaler.orchestrator.config.model import Certificates
 
 CHART = Path(__file__).parents[3] / "charts" / "ottoscaler"
 
@@ -142,3 +144,122 @@ def test_a_given_secret_needs_its_name_and_bundle() -> None:
         _objects({"certificate": {"mode": "secret", "secretName": "mine"}})
     objects = _objects({"certificate": {"mode": "secret", "secretName": "mine", "caBundle": "PEM"}})
     assert objects["APIService", "v1beta1.external.metrics.k8s.io"]["spec"]["caBundle"] == "UEVN"
+
+
+ORCHESTRATOR: dict[str, Any] = {
+    "enabled": True,
+    "config": {
+        "workers": {"namespace": "ci"},
+        "events": {"redis": {"url": "redis://redis:6379/0"}},
+        "handler": None,
+        "lease": {"name": "ours"},
+    },
+    "redisPasswordSecret": {"name": "redis"},
+    "tls": {"secretName": "grpc", "clientCA": True},
+}
+
+
+def test_without_the_orchestrator_there_is_no_trace_of_it() -> None:
+    objects = _objects()
+    assert "orchestrator" not in yaml.safe_dump(list(objects.values()))
+    pod = objects["Deployment", "ottoscaler"]["spec"]["template"]
+    assert [each["name"] for each in pod["spec"]["containers"]] == ["adapter"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 15
+
+
+def test_the_orchestrator_is_a_second_container_of_the_same_pod() -> None:
+    objects = _objects({"orchestrator": ORCHESTRATOR})
+    pod = objects["Deployment", "ottoscaler"]["spec"]["template"]["spec"]
+    adapter, orchestrator = pod["containers"]
+
+    assert adapter["image"] == orchestrator["image"]
+    assert orchestrator["args"] == ["orchestrator", "--config", "/etc/ottoscaler/orchestrator.yaml"]
+    assert adapter["securityContext"] == orchestrator["securityContext"]
+    assert {each["name"]: each["containerPort"] for each in orchestrator["ports"]} == {
+        "grpc": 9090,
+        "orchestrator": 8081,
+    }
+    ports = {each["name"] for each in objects["Service", "ottoscaler"]["spec"]["ports"]}
+    assert ports == {"https", "http", "grpc", "orchestrator"}
+    mounted = {each["name"]: each["mountPath"] for each in orchestrator["volumeMounts"]}
+    assert mounted == {
+        "config": "/etc/ottoscaler",
+        "redis-password": "/redis-password",
+        "grpc-tls": "/grpc-tls",
+    }
+    assert set(mounted) <= {each["name"] for each in pod["volumes"]}
+    assert pod["terminationGracePeriodSeconds"] > 10, "more than the grace of the process"
+
+
+def test_what_the_chart_writes_is_a_configuration_that_the_orchestrator_takes() -> None:
+    text = _objects({"orchestrator": ORCHESTRATOR})["ConfigMap", "ottoscaler"]["data"]["orchestrator.yaml"]
+    settings = from_text(text.encode(), name="orchestrator.yaml", environ={})
+
+    assert settings.workers.namespace == "ci"
+    assert settings.handler is None
+    assert settings.events is not None
+    assert settings.events.redis.password_file == Path("/redis-password/password")
+    assert settings.grpc.tls == Certificates(
+        cert_file=Path("/grpc-tls/tls.crt"),
+        key_file=Path("/grpc-tls/tls.key"),
+        client_ca_file=Path("/grpc-tls/ca.crt"),
+    )
+
+
+def test_a_changed_orchestrator_configuration_makes_new_pods() -> None:
+    def annotations(**config: Any) -> dict[str, str]:
+        values = {"podAnnotations": {"a": "b"}, "orchestrator": {"enabled": True, "config": config}}
+        objects = _objects(values)
+        found: dict[str, str] = objects["Deployment", "ottoscaler"]["spec"]["template"]["metadata"][
+            "annotations"
+        ]
+        return found
+
+    assert annotations(events=None) == annotations(events=None)
+    assert annotations(events=None) != annotations(events=None, grace="20s")
+    assert annotations(events=None)["a"] == "b"
+
+
+def test_workers_are_in_the_namespace_of_the_release_unless_it_is_given() -> None:
+    objects = _objects({"orchestrator": {"enabled": True, "config": {"events": None}}})
+    settings = yaml.safe_load(objects["ConfigMap", "ottoscaler"]["data"]["orchestrator.yaml"])
+    assert settings["workers"]["namespace"] == "scaling"
+    assert settings["events"] is None, "no stream is read"
+    assert objects["Role", "ottoscaler-orchestrator"]["metadata"]["namespace"] == "scaling"
+
+
+def test_the_orchestrator_may_do_what_it_does_in_one_namespace_and_nothing_else() -> None:
+    plain, objects = _objects(), _objects({"orchestrator": ORCHESTRATOR})
+    more = {key for key in objects if key not in plain}
+    assert more == {("Role", "ottoscaler-orchestrator"), ("RoleBinding", "ottoscaler-orchestrator")}
+    role = objects["Role", "ottoscaler-orchestrator"]
+    assert role["metadata"]["namespace"] == "ci"
+    may = {
+        (each["resources"][0], *each.get("resourceNames", ())): set(each["verbs"]) for each in role["rules"]
+    }
+    assert may == {
+        ("pods",): {"get", "list", "watch", "create", "patch", "delete"},
+        ("pods/log",): {"get"},
+        ("configmaps",): {"get", "list", "watch", "create", "update", "patch", "delete"},
+        ("leases",): {"create"},
+        ("leases", "ours"): {"get", "update"},
+    }
+    binding = objects["RoleBinding", "ottoscaler-orchestrator"]
+    assert binding["metadata"]["namespace"] == "ci"
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "ottoscaler", "namespace": "scaling"}]
+
+
+@pytest.mark.parametrize(
+    ("orchestrator", "message"),
+    [
+        ({"enabled": True}, "orchestrator.config.events must say where Redis is"),
+        ({"config": {"events": {"redis": {}}}}, "url"),
+        ({"config": {"evnts": None}}, "evnts"),
+        ({"config": {"workers": {"retain": "soon"}}}, "retain"),
+        ({"config": {"quota": {"perTask": 0}}}, "perTask"),
+        ({"replicas": 2}, "replicas"),
+    ],
+)
+def test_helm_refuses_what_the_orchestrator_would_refuse(orchestrator: dict[str, Any], message: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=message):
+        _objects({"orchestrator": orchestrator})
