@@ -1,6 +1,7 @@
 """Bad input on the real control plane: nothing is created; and what a cluster thinks of strange task ids."""
 
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 
@@ -18,9 +19,10 @@ SAYING = (
 async def test_malformed_events_and_requests_create_nothing(namespace: str, kubeconfig: Path) -> None:
     print(f"{len(EVENTS)} events and {len(REQUESTS)} requests")
     async with scene(kubeconfig, namespace) as here, here.replica(here.settings()) as replica:
-        sent = [(await here.redis.xadd(STREAM, fields), words) for fields, words in EVENTS]
+        client: Any = here.redis
+        sent = [(await client.xadd(STREAM, fields), words) for fields, words in EVENTS]
         await here.until_settled(len(sent))
-        letters = [fields for _, fields in await here.redis.xrange(f"{STREAM}:dead")]
+        letters = [fields for _, fields in await client.xrange(f"{STREAM}:dead")]
         assert not (problems := judge_letters(sent, letters)), "\n".join(problems)
         async with grpc.aio.insecure_channel(replica.address) as channel:
             assert not (problems := await judge_requests(channel)), "\n".join(problems)

@@ -3,7 +3,6 @@
 Events that cannot be meant are the table of `tests/unit/orchestrator/test_event_entries.py`.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -20,12 +19,16 @@ Request = pb.ScaleRequest | pb.WorkerStatusRequest | pb.PipelineRequest | pb.Wor
 LEAST, MOST = -(2**31), 2**31 - 1
 
 
+def _with(fields: dict[str, Any], **defaults: Any) -> dict[str, Any]:
+    return defaults | fields
+
+
 def up(**fields: Any) -> tuple[str, Request]:
-    return "OttoscalerService/ScaleUp", pb.ScaleRequest(**({"task_id": "t", "worker_count": 1} | fields))
+    return "OttoscalerService/ScaleUp", pb.ScaleRequest(**_with(fields, task_id="t", worker_count=1))
 
 
 def down(**fields: Any) -> tuple[str, Request]:
-    return "OttoscalerService/ScaleDown", pb.ScaleRequest(**({"task_id": "t"} | fields))
+    return "OttoscalerService/ScaleDown", pb.ScaleRequest(**_with(fields, task_id="t"))
 
 
 def status(**fields: Any) -> tuple[str, Request]:
@@ -33,12 +36,12 @@ def status(**fields: Any) -> tuple[str, Request]:
 
 
 def run(*stages: pb.PipelineStage, **fields: Any) -> tuple[str, Request]:
-    request = pb.PipelineRequest(**({"pipeline_id": "p"} | fields), stages=stages)
+    request = pb.PipelineRequest(**_with(fields, pipeline_id="p"), stages=stages)
     return "OttoscalerService/ExecutePipeline", request
 
 
 def stage(stage_id: str = "s", **fields: Any) -> pb.PipelineStage:
-    return pb.PipelineStage(stage_id=stage_id, **({"worker_count": 1} | fields))
+    return pb.PipelineStage(stage_id=stage_id, **_with(fields, worker_count=1))
 
 
 def raw(method: str, data: bytes) -> tuple[str, Request]:
@@ -150,14 +153,14 @@ async def words_for(channel: grpc.aio.Channel, method: str, request: Request) ->
     """How a call ended; `OK` and nothing when it did not fail."""
     data = request if isinstance(request, bytes) else request.SerializeToString()
     path = f"/ottoscaler.v1.{method}"
-    call: Callable[[], Awaitable[Any]]
     if method.endswith("ExecutePipeline"):
-        stream = channel.unary_stream(path)(data, timeout=30)
-        call = lambda: anext(aiter(stream))  # noqa: E731
+        streaming: Any = channel.unary_stream(path)
+        call = anext(aiter(streaming(data, timeout=30)))
     else:
-        call = lambda: channel.unary_unary(path)(data, timeout=30)  # noqa: E731
+        unary: Any = channel.unary_unary(path)
+        call = unary(data, timeout=30)
     try:
-        await call()
+        await call
     except grpc.aio.AioRpcError as error:
         return error.code(), error.details() or ""
     return grpc.StatusCode.OK, ""

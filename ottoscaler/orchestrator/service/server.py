@@ -1,5 +1,6 @@
 """The gRPC server: our services, health checking and reflection on one port, by TLS when files are given."""
 
+import ssl
 from typing import Any
 
 import grpc
@@ -16,12 +17,18 @@ from ottoscaler.orchestrator.protocol.ottoscaler_pb2_grpc import (
 )
 from ottoscaler.orchestrator.service.decoding import Decoding
 from ottoscaler.runtime.config import split_address
+from ottoscaler.runtime.log import get_logger
 
+log = get_logger("grpc")
 _SERVED = ("OttoscalerService", "LogStreamingService")
 
 
 class CannotServe(Exception):
     """The address is taken, or a certificate cannot be used."""
+
+
+class UnusableCertificate(Exception):
+    """Files that are no certificate, key or authority; names them."""
 
 
 class GrpcServer:
@@ -65,6 +72,8 @@ class GrpcServer:
                 self.port = self._server.add_insecure_port(target)
             else:
                 self.port = self._server.add_secure_port(target, _credentials(self._settings.tls))
+        except UnusableCertificate as error:
+            raise CannotServe(f"grpc.tls cannot be used: {error}") from error
         except (RuntimeError, OSError, ValueError) as error:
             raise CannotServe(f"grpc.address {address} cannot be served: {error}") from error
         await self._server.start()
@@ -96,23 +105,44 @@ class _Files:
         self._seen: tuple[bytes, ...] = ()
 
     def configuration(self) -> Any:
-        """Raises `OSError`."""
-        ca = self._tls.client_ca_file
-        content = (
-            self._tls.key_file.read_bytes(),
-            self._tls.cert_file.read_bytes(),
-            ca.read_bytes() if ca is not None else b"",
-        )
+        """Raises `UnusableCertificate`."""
+        files = [self._tls.key_file, self._tls.cert_file]
+        if self._tls.client_ca_file is not None:
+            files.append(self._tls.client_ca_file)
+        try:
+            content = tuple(file.read_bytes() for file in files)
+        except OSError as error:
+            raise UnusableCertificate(f"{error.filename}: {error.strerror}") from error
+        if content != self._seen:
+            _check(self._tls)
         self._seen = content
+        authorities = content[2] if len(content) > 2 else None
         return grpc.ssl_server_certificate_configuration(
-            [(content[0], content[1])], root_certificates=content[2] or None
+            [(content[0], content[1])], root_certificates=authorities
         )
 
     def renewed(self) -> Any:
-        """None while the files are what they were; a file that is being replaced is looked at next time."""
+        """None while the files are what they were; what is half written is looked at again next time."""
         before = self._seen
         try:
             configuration = self.configuration()
-        except OSError:
+        except UnusableCertificate as error:
+            log.debug("the renewed certificate cannot be used yet", error=error)
             return None
         return None if self._seen == before else configuration
+
+
+def _check(tls: Certificates) -> None:
+    """gRPC would only say that it cannot bind. Raises `UnusableCertificate`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (ssl.SSLError, OSError) as error:
+        raise UnusableCertificate(
+            f"{tls.cert_file} and {tls.key_file} are no PEM certificate and its key"
+        ) from error
+    if tls.client_ca_file is not None:
+        try:
+            context.load_verify_locations(tls.client_ca_file)
+        except (ssl.SSLError, OSError) as error:
+            raise UnusableCertificate(f"{tls.client_ca_file} has no PEM certificate") from error

@@ -1,5 +1,7 @@
 """Bad input: a clear error each, nothing created, dead letters that people can read, and nobody disturbed."""
 
+from typing import Any
+
 import redis.asyncio
 
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
@@ -35,7 +37,7 @@ async def test_malformed_requests_are_refused_each_in_its_words() -> None:
 
 
 async def test_malformed_events_are_set_aside_each_with_its_reason(redis_server: RedisServer) -> None:
-    client = redis.asyncio.Redis(port=redis_server.port, protocol=2)
+    client: Any = redis.asyncio.Redis(port=redis_server.port, protocol=2)
     await client.flushall()
     try:
         async with mocked(events={"redis": {"url": redis_server.url}}, workers={"template": HELD}) as (
@@ -56,7 +58,7 @@ async def test_malformed_events_are_set_aside_each_with_its_reason(redis_server:
 
 async def test_strange_ids_work_and_no_two_share_anything(redis_server: RedisServer) -> None:
     """By event and by call: a worker each, found again by the very id, removed by it alone."""
-    client = redis.asyncio.Redis(port=redis_server.port, protocol=2)
+    client: Any = redis.asyncio.Redis(port=redis_server.port, protocol=2)
     await client.flushall()
     try:
         async with mocked(events={"redis": {"url": redis_server.url}}, workers={"template": HELD}) as (

@@ -64,23 +64,23 @@ async def test_who_watches_the_health_is_told_of_the_end_before_the_connection_e
 
 async def test_a_method_that_nobody_serves() -> None:
     async with mocked() as (calls, _):
-        call = calls.channel.unary_unary("/ottoscaler.v1.OttoscalerService/ScaleSideways")
+        call: Any = calls.channel.unary_unary("/ottoscaler.v1.OttoscalerService/ScaleSideways")
         assert (await refused(call(b"")))[0] == grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_bytes_that_are_no_message_are_refused_in_words() -> None:
     async with mocked() as (calls, cluster):
         for method in ("ScaleUp", "ScaleDown", "GetWorkerStatus"):
-            call = calls.channel.unary_unary(f"/ottoscaler.v1.OttoscalerService/{method}")
+            call: Any = calls.channel.unary_unary(f"/ottoscaler.v1.OttoscalerService/{method}")
             code, words = await refused(call(b"\x0a\xff\xff"))
             assert code == grpc.StatusCode.INVALID_ARGUMENT
             assert words.startswith("the request is no ottoscaler.v1.")
         call = calls.channel.unary_unary("/ottoscaler.v1.LogStreamingService/RegisterWorker")
         assert (await refused(call(b"\x0a\x02\xff\xfe")))[0] == grpc.StatusCode.INVALID_ARGUMENT
-        stream = calls.channel.stream_stream("/ottoscaler.v1.LogStreamingService/StreamLogs")([b"\xff"])
-        assert (await refused(anext(aiter(stream))))[0] == grpc.StatusCode.INVALID_ARGUMENT
-        pipeline = calls.channel.unary_stream("/ottoscaler.v1.OttoscalerService/ExecutePipeline")(b"\xff")
-        assert (await refused(anext(aiter(pipeline))))[0] == grpc.StatusCode.INVALID_ARGUMENT
+        call = calls.channel.stream_stream("/ottoscaler.v1.LogStreamingService/StreamLogs")
+        assert (await refused(anext(aiter(call([b"\xff"])))))[0] == grpc.StatusCode.INVALID_ARGUMENT
+        call = calls.channel.unary_stream("/ottoscaler.v1.OttoscalerService/ExecutePipeline")
+        assert (await refused(anext(aiter(call(b"\xff")))))[0] == grpc.StatusCode.INVALID_ARGUMENT
         assert not workers(cluster)
 
 
