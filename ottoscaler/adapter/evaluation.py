@@ -7,14 +7,17 @@ queue, since when, and what happens meanwhile.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
+
+import msgspec
 
 from ottoscaler.adapter.config.model import QueueMetric
 from ottoscaler.adapter.reading import Counts, Reading
 from ottoscaler.adapter.readings import QueueState
 from ottoscaler.apiservice.provider import MetricUnavailable
+from ottoscaler.apiservice.selector import Selector
 from ottoscaler.runtime.values import format_duration
 
 FOREVER = math.inf
@@ -76,6 +79,31 @@ def evaluate(state: QueueState, metric: QueueMetric, at: Moment) -> Measured | U
         since = state.added_at if state.reading is None else state.reading.measured_at
         return Measured(fallback.jobs * 1000, since, FOREVER, fallback=True)
     return Unknown(state, age)
+
+
+def evaluate_series(
+    state: QueueState, metric: QueueMetric, at: Moment, selector: Selector
+) -> list[tuple[Mapping[str, str], Measured | Unknown]]:
+    """The share of each part that `selector` matches, with all its labels. The reading must be one that
+    `evaluate` takes."""
+    reading, age = state.reading, state.age(now=at.wall, monotonic=at.monotonic)
+    shares: list[tuple[Mapping[str, str], Measured | Unknown]] = []
+    if reading is None:
+        return shares
+    for part in reading.series:
+        labels = {**state.labels, **part.labels}
+        if selector.matches(labels):
+            alone = msgspec.structs.replace(
+                reading,
+                waiting=part.waiting,
+                processing=part.processing,
+                oldest_waiting_at=part.oldest_waiting_at,
+            )
+            shares.append((labels, _measured(state, alone, metric, at.wall, age=age)))
+    if not shares and state.config.series is not None and state.config.series.absent == "empty":
+        nothing = Measured(0, reading.measured_at, float(state.config.options.max_age) - age)
+        shares.append((state.labels, nothing))
+    return shares
 
 
 def unavailable(unknown: Sequence[Unknown]) -> MetricUnavailable:

@@ -65,10 +65,10 @@ class QueueMetrics:
                 f"There are {', '.join(self._names[:20])}"
             )
         candidates = _candidates(self._readings, selector)
-        states = [s for s in candidates if is_visible(s, namespace) and selector.matches(s.labels)]
+        states = [s for s in candidates if is_visible(s, namespace) and _can_match(s, selector)]
         if not states:
             return Nothing(self._no_queue(namespace, name, selector))
-        return QueueQuestion(cast("QueueMetric", name), states)
+        return QueueQuestion(cast("QueueMetric", name), states, selector)
 
     def _prepare_derived(self, namespace: str, metric: DerivedMetric, selector: Selector) -> Question:
         states = [state for part in metric.of if (state := self._readings.get(part.queue)) is not None]
@@ -89,6 +89,14 @@ class QueueMetrics:
 def is_visible(state: QueueState, namespace: str) -> bool:
     """A queue without a list of namespaces shows itself to all."""
     return state.config.options.namespaces is None or namespace in state.config.options.namespaces
+
+
+def _can_match(state: QueueState, selector: Selector) -> bool:
+    """Whether the queue, or a part of it that a reading may bring, has the labels."""
+    if state.config.series is None:
+        return selector.matches(state.labels)
+    varying = state.config.series.labels
+    return all(each.matches(state.labels) for each in selector.requirements if each.key not in varying)
 
 
 def _candidates(readings: Readings, selector: Selector) -> Iterable[QueueState]:

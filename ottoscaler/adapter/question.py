@@ -6,12 +6,23 @@ grows too old), or until either clock has left the span for which it was worked 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ottoscaler.adapter.config.model import QueueMetric
-from ottoscaler.adapter.evaluation import FOREVER, Measured, Moment, Unknown, evaluate, unavailable
+from ottoscaler.adapter.evaluation import (
+    FOREVER,
+    Measured,
+    Moment,
+    Unknown,
+    evaluate,
+    evaluate_series,
+    unavailable,
+)
 from ottoscaler.adapter.readings import QueueState
 from ottoscaler.apiservice.provider import MetricNotFound, MetricValue, MetricValueList
+from ottoscaler.apiservice.selector import Selector
+
+_MOST_NAMED = 3
 
 
 class Question(ABC):
@@ -65,26 +76,51 @@ class Question(ABC):
 
 
 class QueueQuestion(Question):
-    """One metric of the queues that a selector matched: an item for each."""
+    """One metric of the queues that a selector can match: an item for each, or for each matching part of one."""
 
-    __slots__ = ("_metric",)
+    __slots__ = ("_metric", "_selector")
 
-    def __init__(self, metric: QueueMetric, states: Sequence[QueueState]) -> None:
+    def __init__(self, metric: QueueMetric, states: Sequence[QueueState], selector: Selector) -> None:
         super().__init__(states)
         self._metric = metric
+        self._selector = selector
 
     def _evaluate(self, at: Moment) -> tuple[tuple[MetricValue, ...], float]:
         shares, good_for = self._shares([self._metric] * len(self.states), at)
-        pairs = zip(self.states, shares, strict=True)
-        return tuple([self._value(state, share) for state, share in pairs]), good_for
+        values: list[MetricValue] = []
+        for state, share in zip(self.states, shares, strict=True):
+            if share.fallback:
+                values.append(self._value({**state.labels, "fallback": "true"}, share))
+            elif state.config.series is None:
+                values.append(self._value(state.labels, share))
+            else:
+                good_for = min(good_for, self._add_series(state, at, values))
+        if not values:
+            raise MetricNotFound(_no_series(self._metric, self.states, self._selector))
+        return tuple(values), good_for
 
-    def _value(self, state: QueueState, share: Measured) -> MetricValue:
+    def _add_series(self, state: QueueState, at: Moment, values: list[MetricValue]) -> float:
+        """Adds the matching parts of a queue; for how long they are good. Raises `MetricUnavailable`."""
+        good_for = FOREVER
+        for labels, share in evaluate_series(state, self._metric, at, self._selector):
+            if isinstance(share, Unknown):
+                raise unavailable([share])
+            values.append(self._value(labels, share))
+            good_for = min(good_for, share.good_for)
+        return good_for
+
+    def _value(self, labels: Mapping[str, str], share: Measured) -> MetricValue:
         return MetricValue(
             metric_name=self._metric,
-            labels={**state.labels, "fallback": "true"} if share.fallback else state.labels,
+            labels=labels,
             timestamp=share.measured_at,
             value_milli=share.value_milli,
         )
+
+
+def _no_series(metric: str, states: Sequence[QueueState], selector: Selector) -> str:
+    names = ", ".join(state.config.name for state in states[:_MOST_NAMED])
+    return f'{metric}: no series of queue {names} matches "{selector}" now'
 
 
 class Nothing(Question):

@@ -44,6 +44,17 @@ class Held(NamedTuple):
     """The pod's name (Firebase), or the consumer's name (Redis)."""
 
 
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a queue that is served by itself, told from the others by its labels."""
+
+    labels: dict[str, str]
+    """Of the keys that the queue's `SeriesRule` names; those that the part has."""
+    waiting: int = 0
+    processing: int = 0
+    oldest_waiting_at: float | None = None
+    """As in `Reading`."""
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement of one queue.
 
@@ -69,6 +80,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch at which the oldest waiting job was created; None when nothing waits or
     the backend cannot say."""
     held: tuple[Held, ...] = ()
+    series: tuple[Series, ...] = ()
+    """The parts of a queue that has a `SeriesRule`; the counts above are their sums."""
     lower_bound: bool = False
     """True when counting stopped at a cap: there is at least this much."""
     took: float | None = None

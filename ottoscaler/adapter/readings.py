@@ -172,6 +172,7 @@ def _measures_the_same(one: QueueConfig, other: QueueConfig) -> bool:
         one.block == other.block
         and one.settings == other.settings
         and one.options.stalled_after == other.options.stalled_after
+        and one.series == other.series
     )
 
 
@@ -183,17 +184,13 @@ def _impossible(reading: Reading, now: float) -> str | None:
     if measured > now + CLOCK_SKEW:
         ahead = format_duration(round(measured - now))
         return f"measured {ahead} in the future: check the clocks of the backend and of this pod"
-    counts: tuple[Any, ...] = (
-        reading.waiting,
-        reading.processing,
-        reading.stalled,
-        reading.failed,
-        reading.other,
-    )
+    counts: list[Any] = [reading.waiting, reading.processing, reading.stalled, reading.failed, reading.other]
+    for part in reading.series:
+        counts += (part.waiting, part.processing)
     for count in counts:
         if type(count) is not int or not 0 <= count <= _MOST_JOBS:
             return "a count that no queue can have"
-    oldest = reading.oldest_waiting_at
-    if oldest is not None and not math.isfinite(oldest):
-        return "an oldest job of no possible age"
+    for oldest in (reading.oldest_waiting_at, *(part.oldest_waiting_at for part in reading.series)):
+        if oldest is not None and not math.isfinite(oldest):
+            return "an oldest job of no possible age"
     return None

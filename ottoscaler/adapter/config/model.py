@@ -27,7 +27,7 @@ from ottoscaler.adapter.config.names import (
     check_name,
     check_namespaces,
 )
-from ottoscaler.adapter.sources.base import Backend, Queue
+from ottoscaler.adapter.sources.base import Backend, Queue, SeriesRule
 from ottoscaler.runtime.config import Address, Block, Log, split_address
 from ottoscaler.runtime.values import Duration, format_duration
 
@@ -203,6 +203,8 @@ class QueueConfig:
     kind: str
     interval: float
     """Seconds; the backend's default where the file says nothing."""
+    series: SeriesRule | None = None
+    """How it is served in parts, where it is."""
 
     @property
     def name(self) -> str:

@@ -1,13 +1,13 @@
 """A queue's block: options that all queues share, and one block that only its backend understands."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from ottoscaler.adapter.config.model import DEFAULT_INTERVAL, QueueConfig, QueueOptions
 from ottoscaler.adapter.sources import registry
-from ottoscaler.adapter.sources.base import Backend
+from ottoscaler.adapter.sources.base import Backend, SeriesRule
 from ottoscaler.runtime.decode import INVALID, decode, decode_struct, join
 from ottoscaler.runtime.document import Node, Problem
 from ottoscaler.runtime.values import format_duration
@@ -75,13 +75,29 @@ def _decode_queue(
             problems.append(Problem(node.keys.get("maxAge", node.place), path, problem))
             return None
         interval = default
+    series = _series_rule(block)
+    for key in sorted(options.labels.keys() & (series.labels if series is not None else ())):
+        problem = f"labels.{key} is a label of its series as well: leave one of them out"
+        problems.append(Problem(node.keys.get("labels", node.place), path, problem))
+        return None
     return QueueConfig(
         options=options,
         block=block.name,
         settings=block.settings,
         kind=block.backend.kind(block.settings),
         interval=float(interval),
+        series=series,
     )
+
+
+def _series_rule(block: _Block) -> SeriesRule | None:
+    """Backends that count no parts need not say so."""
+    rule: Callable[[Any], SeriesRule | None] = getattr(block.backend, "series", _no_series)
+    return rule(block.settings)
+
+
+def _no_series(settings: Any) -> None:
+    return None
 
 
 def _backend_keys(

@@ -16,7 +16,7 @@ path and the line.
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -43,6 +43,15 @@ class Queue(Generic[Settings]):
     """Seconds that one measurement may take."""
     stalled_after: float | None
     """Seconds without a sign of life after which a held job is stalled; None: the backend's own rule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesRule:
+    """A queue is served in parts, one for each combination of values that these labels have."""
+
+    labels: frozenset[str]
+    absent: Literal["error", "empty"]
+    """What it means that no part has the labels which are asked for."""
 
 
 class SourceError(Exception):

@@ -13,11 +13,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import aiohttp
+import msgspec
 
 from ottoscaler.adapter.reading import ReadFailure, Reading
-from ottoscaler.adapter.sources.base import Publish, Queue, Source, SourceContext, SourceError
+from ottoscaler.adapter.sources.base import Publish, Queue, SeriesRule, Source, SourceContext, SourceError
 from ottoscaler.adapter.sources.prometheus_answer import Samples
 from ottoscaler.adapter.sources.prometheus_client import Access, AccessFiles, PrometheusClient
+from ottoscaler.adapter.sources.prometheus_series import reading_of
 from ottoscaler.adapter.sources.prometheus_settings import PrometheusSettings
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.tasks import Backoff
@@ -118,20 +120,16 @@ class Measurement:
             "oldestWaitingSeconds": settings.oldest_waiting_seconds,
             "timestamp": settings.timestamp,
         }
-        found = await self._ask({what: query for what, query in asked.items() if query}, at, access)
-        waiting = found["waiting"].jobs()
+        queries = {what: query for what, query in asked.items() if query}
+        found = await self._ask(queries, at, access, keep=settings.keep_labels)
         for what, samples in found.items():
-            needless = what == "oldestWaitingSeconds" and not waiting
+            needless = what == "oldestWaitingSeconds" and not found["waiting"].jobs()
             if not samples.values and not needless and settings.missing == "error":
                 raise SourceError(f"its {what} query finds no series", code="missing")
-        ages = found["oldestWaitingSeconds"].values if "oldestWaitingSeconds" in found else ()
         times = await self._times(asked, found, at, access)
-        return Reading(
-            queue=queue.name,
+        return msgspec.structs.replace(
+            reading_of(queue.name, found, settings, at),
             measured_at=_dated(at, times),
-            waiting=waiting,
-            processing=found["processing"].jobs() if "processing" in found else 0,
-            oldest_waiting_at=at - max(ages) if ages and waiting else None,
             took=self._clock.monotonic() - began,
         )
 
@@ -154,13 +152,17 @@ class Measurement:
             stated += samples.values
         return stated
 
-    async def _ask(self, queries: Mapping[str, str], at: float, access: Access) -> dict[str, Samples]:
+    async def _ask(
+        self, queries: Mapping[str, str], at: float, access: Access, *, keep: Sequence[str] = ()
+    ) -> dict[str, Samples]:
         """The answers by name. The first failure ends all."""
         moment = f"{at:.3f}"
         try:
             async with asyncio.TaskGroup() as tasks:
                 asking = {
-                    what: tasks.create_task(self._client.ask(query, at=moment, what=what, access=access))
+                    what: tasks.create_task(
+                        self._client.ask(query, at=moment, what=what, access=access, keep=keep)
+                    )
                     for what, query in queries.items()
                 }
         except* SourceError as errors:
@@ -191,6 +193,12 @@ class PrometheusBackend:
 
     def connection(self, settings: PrometheusSettings) -> Hashable:
         return settings.url.rstrip("/"), settings.bearer_token_file, settings.basic_auth, settings.tls
+
+    def series(self, settings: PrometheusSettings) -> SeriesRule | None:
+        """Parts by the labels that are kept."""
+        if not settings.keep_labels:
+            return None
+        return SeriesRule(labels=frozenset(settings.keep_labels), absent=settings.missing)
 
     def source(self, settings: PrometheusSettings, context: SourceContext) -> Source:
         return PrometheusSource(settings, context)

@@ -7,12 +7,14 @@ missing.
 
 import math
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from ottoscaler.adapter.reading import FailureCode
 from ottoscaler.adapter.sources.base import SourceError
+from ottoscaler.apiservice.label_names import value_error
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?", re.ASCII)
 _LARGEST = 2.0**53
@@ -27,21 +29,43 @@ _REFUSALS: dict[int, tuple[str, FailureCode]] = {
 }
 
 
+Labels = tuple[tuple[str, str], ...]
+"""Kept labels of a sample: those that it has, in the order of the settings."""
+
+
 class Samples(NamedTuple):
     """The values of a query at one moment."""
 
     values: tuple[float, ...]
     """Finite and not negative."""
     is_scalar: bool
+    labels: tuple[Labels, ...] = ()
+    """Of each value."""
 
     def jobs(self) -> int:
-        """The sum, rounded up to whole jobs: half a job is work for somebody."""
-        return math.ceil(math.fsum(self.values))
+        """The sum of all."""
+        return whole(self.values)
+
+    def by_labels(self) -> dict[Labels, list[float]]:
+        """The values that have the same kept labels."""
+        groups: dict[Labels, list[float]] = {}
+        for labels, value in zip(self.labels, self.values, strict=True):
+            groups.setdefault(labels, []).append(value)
+        return groups
+
+
+def whole(values: Iterable[float]) -> int:
+    """The sum, rounded up to whole jobs: half a job is work for somebody."""
+    return math.ceil(math.fsum(values))
 
 
 class _Sample(msgspec.Struct):
     value: tuple[float, str] | None = None
     """Absent where the sample is a histogram. The time is that of the evaluation, so nobody needs it."""
+
+
+class _LabelledSample(_Sample):
+    metric: dict[str, str] = {}
 
 
 class _Data(msgspec.Struct, rename="camel"):
@@ -57,8 +81,9 @@ class _Answer(msgspec.Struct, rename="camel"):
     warnings: list[str] | None = None
 
 
-def parse(status: int, body: bytes, *, what: str) -> Samples:
-    """The samples of an answer with HTTP status `status`. `what` names the query. Raises `SourceError`."""
+def parse(status: int, body: bytes, *, what: str, keep: Sequence[str] = ()) -> Samples:
+    """The samples of an answer with HTTP status `status`, with the labels that are to be kept. `what` names
+    the query. Raises `SourceError`."""
     answer = _decode(body, _Answer)
     if status != 200 or answer is None or answer.status != "success" or answer.data is None:
         raise _refusal(status, body, answer, what)
@@ -68,15 +93,17 @@ def parse(status: int, body: bytes, *, what: str) -> Samples:
     data = answer.data
     match data.result_type:
         case "vector":
-            vector = _decode(data.result, list[_Sample])
+            vector = _decode(data.result, list[_LabelledSample] if keep else list[_Sample])
             if vector is None:
                 raise _no_prometheus(body)
-            return Samples(tuple(_value(sample, what) for sample in vector), is_scalar=False)
+            values = tuple(_value(sample, what) for sample in vector)
+            labels = tuple(_kept(sample.metric, keep, what) for sample in vector) if keep else ()
+            return Samples(values, is_scalar=False, labels=labels)
         case "scalar":
             sample = _decode(data.result, tuple[float, str])
             if sample is None:
                 raise _no_prometheus(body)
-            return Samples((_value(_Sample(value=sample), what),), is_scalar=True)
+            return Samples((_value(_Sample(value=sample), what),), is_scalar=True, labels=((),) if keep else ())
         case "matrix" | "string":
             raise SourceError(
                 f"its {what} query gives neither an instant vector nor a scalar", code="invalid"
@@ -96,6 +123,19 @@ def _value(sample: _Sample, what: str) -> float:
     if not 0 <= value <= _LARGEST:
         raise SourceError(f"its {what} query gives a value that cannot be", detail=text[:40], code="invalid")
     return value
+
+
+def _kept(labels: Mapping[str, str], keep: Sequence[str], what: str) -> Labels:
+    """An empty label is none, as Prometheus has it."""
+    kept = tuple((name, value) for name in keep if (value := labels.get(name)))
+    for name, value in kept:
+        if value_error(name, value) is not None:
+            raise SourceError(
+                f"its {what} query gives a value of the label {name} that Kubernetes cannot select by",
+                detail=value[:_DETAIL_CHARACTERS],
+                code="invalid",
+            )
+    return kept
 
 
 def _refusal(status: int, body: bytes, answer: _Answer | None, what: str) -> SourceError:

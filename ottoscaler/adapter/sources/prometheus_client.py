@@ -5,6 +5,7 @@ Reasons that leave here name no address and no text of the server; those go to t
 
 import base64
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,8 +96,11 @@ class PrometheusClient:
         self._url = URL(settings.url.rstrip("/")) / "api" / "v1" / "query"
         self._server_name = None if settings.tls is None else settings.tls.server_name
 
-    async def ask(self, query: str, *, at: str, what: str, access: Access) -> Samples:
-        """`query` evaluated at the moment `at` (seconds since the epoch). Raises `SourceError`."""
+    async def ask(
+        self, query: str, *, at: str, what: str, access: Access, keep: Sequence[str] = ()
+    ) -> Samples:
+        """`query` evaluated at the moment `at` (seconds since the epoch), with the labels to keep. Raises
+        `SourceError`."""
         try:
             async with self._session.get(
                 self._url,
@@ -107,7 +111,7 @@ class PrometheusClient:
                 allow_redirects=False,  # credentials go where the configuration says, and nowhere else
             ) as response:
                 body = await _read(response)
-                return parse(response.status, body, what=what)
+                return parse(response.status, body, what=what, keep=keep)
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError):
                 raise

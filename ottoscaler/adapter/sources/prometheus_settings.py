@@ -1,5 +1,7 @@
 """The `prometheus` block of a queue: which queries count it, and how their server is reached."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -7,6 +9,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from ottoscaler.adapter.config.names import RESERVED_LABELS
+
+_LABEL = re.compile(r"[A-Za-z](?:[A-Za-z0-9_]*[A-Za-z0-9])?", re.ASCII)
+_LONGEST_LABEL = 63
 Query = Annotated[str, Meta(min_length=1, max_length=8192)]
 """PromQL that an instant query evaluates to a vector or a scalar."""
 
@@ -51,6 +57,10 @@ class PrometheusSettings(
     timestamp: Query | None = None
     """When the waiting jobs were counted, in seconds since the epoch; the least where there are several.
     Needed where `waiting` is more than a selector: a sum no longer knows when its parts were scraped."""
+    keep_labels: Annotated[tuple[str, ...], Meta(max_length=10)] = ()
+    """Labels of the samples by which the queue is served in parts, each with these labels of its own."""
+    max_series: Annotated[int, Meta(ge=1, le=1000)] = 100
+    """Parts; a queue that has more is not served at all."""
     missing: Literal["error", "empty"] = "error"
     """What a query without any series means: a failure, or no jobs."""
     bearer_token_file: Path | None = None
@@ -73,3 +83,19 @@ class PrometheusSettings(
             raise ValueError("bearerTokenFile and basicAuth exclude each other")
         if self.tls is not None and parts.scheme == "http":
             raise ValueError("tls is given, but url begins with http://")
+        _check_kept(self.keep_labels)
+
+
+def _check_kept(labels: Sequence[str]) -> None:
+    for label in labels:
+        if label in RESERVED_LABELS:
+            raise ValueError(
+                f"keepLabels: {label} is set by the adapter: rename the series' own by label_replace() in the query"
+            )
+        if not _LABEL.fullmatch(label) or len(label) > _LONGEST_LABEL:
+            raise ValueError(
+                f"keepLabels: {label[:80]!r} is no label of Prometheus that Kubernetes can select by: "
+                "letters, digits and _, neither first nor last a _, up to 63"
+            )
+    if len(set(labels)) < len(labels):
+        raise ValueError("keepLabels names a label twice")
