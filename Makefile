@@ -6,9 +6,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ottoscaler/__init__.py)
 
 .PHONY: help run test check format unit component test-cluster test-orchestrator bench chart-schema proof-fuzz proof-redis-model proof-soak bench-sources proto lock \
-	cluster-up cluster-down clean
+	images cluster-up cluster-down clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -71,6 +72,10 @@ chart-schema: $(READY) ## charts/ottoscaler/values.schema.json anew from the con
 
 proof-fuzz: $(READY) ## ten minutes of fuzzing the borders; result in docs/results/
 	$(BIN)/python -m tests.fuzz --seconds 600 --report docs/results/fuzz.md
+
+images: ## the images by docker, for `KUBECONFIG=… make test` on a cluster that runs containers
+	docker build --tag ottoscaler:$(VERSION) .
+	docker build --tag ottoscaler-tests:$(VERSION) --file tests/cluster/Dockerfile .
 
 cluster-up: $(READY) ## a control plane to play with; prints its kubeconfig
 	@scripts/bootstrap test

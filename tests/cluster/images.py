@@ -24,6 +24,8 @@ from tests.cluster.binaries import cache_directory
 ROOT = Path(__file__).parents[2]
 PROJECT_IMAGE = f"ottoscaler:{ottoscaler.__version__}"
 """As the chart names it when it is not told otherwise."""
+TESTS_IMAGE = os.environ.get("OTTOSCALER_TESTS_IMAGE") or f"ottoscaler-tests:{ottoscaler.__version__}"
+"""Test workloads and backends. For another cluster `make images` builds it (tests/cluster/Dockerfile)."""
 _SYSTEM = ("/usr", "/etc/ssl", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf")
 _LINKS = {"/bin": "usr/bin", "/lib": "usr/lib", "/lib64": "usr/lib64", "/sbin": "usr/sbin"}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -155,8 +157,8 @@ def project_image() -> dict[str, Any]:
 def all_images() -> dict[str, dict[str, Any]]:
     """Every image of a test cluster by name.
 
-    `python` has the test environment and this tree, for test workloads and backends; `busybox` is the
-    machine's own shell and tools.
+    `ottoscaler-tests` has the test environment and this tree, and so has `python`; `busybox` is the machine's
+    own shell and tools.
     """
     system: dict[str, Any] = {"ro": list(_SYSTEM), "symlinks": _LINKS, "env": {"PATH": _PATH}}
     tree = [str(ROOT / "tests"), str(ROOT / "ottoscaler"), sys.prefix]
@@ -172,6 +174,7 @@ def all_images() -> dict[str, dict[str, Any]]:
     }
     return {
         PROJECT_IMAGE: project_image(),
+        TESTS_IMAGE: python,
         "python": python,
         "busybox": system | {"cmd": ["sh"]},
     }

@@ -14,6 +14,7 @@ import redis.asyncio
 
 from ottoscaler.runtime.kube import KubeClient, KubeError
 from tests.cluster.addresses import NODE_DISK
+from tests.cluster.images import TESTS_IMAGE
 from tests.waiting import until
 
 INTERVAL_SECONDS = 1
@@ -81,7 +82,7 @@ async def run_backend(kube: KubeClient, namespace: str, name: str, *, command: l
             "containers": [
                 {
                     "name": "backend",
-                    "image": "python",
+                    "image": TESTS_IMAGE,
                     "command": command,
                     "volumeMounts": [{"name": "data", "mountPath": DATA}],
                     "ports": [{"containerPort": port}],

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ottoscaler.runtime.kube import KubeClient
+from tests.cluster.images import TESTS_IMAGE
 from tests.cluster.scaling.backends import LiveQueue
 from tests.waiting import until
 
@@ -49,7 +50,7 @@ async def deploy_workers(kube: KubeClient, namespace: str, queue: LiveQueue) -> 
                         "containers": [
                             {
                                 "name": "generator",
-                                "image": "python",
+                                "image": TESTS_IMAGE,
                                 "command": ["python3", *queue.worker_arguments],
                             }
                         ],
