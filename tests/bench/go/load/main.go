@@ -88,7 +88,7 @@ func main() {
 			}
 			defer connection.Close()
 			reader := bufio.NewReaderSize(connection, 16<<10)
-			count := number
+			count := number * *spread / *connections // all are asked for at any time, none by two at once
 			request := func() error {
 				count++
 				name := strings.Replace(*target, "%05d", fmt.Sprintf("%05d", count%*spread), 1)
