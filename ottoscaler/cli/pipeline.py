@@ -178,7 +178,7 @@ class Following:
         """What becomes of a run whose caller was interrupted."""
         name = self._request.pipeline_id
         if self._connected:
-            return f"pipeline {name} is cancelled: the orchestrator stops and removes its workers"
+            return f"pipeline {name} is cancelled, unless another call follows it: its workers are removed"
         if self._known:
             return f"pipeline {name} goes on: {self._to.address} could not be told to cancel it"
         return f"pipeline {name} was not started"

@@ -126,7 +126,7 @@ async def test_an_interruption_cancels_the_pipeline_and_says_so(tmp_path: Path) 
             ended = await running.end()
         assert ended.status == 130
         assert ended.err == (
-            "pipeline release-1 is cancelled: the orchestrator stops and removes its workers\n"
+            "pipeline release-1 is cancelled, unless another call follows it: its workers are removed\n"
         )
         again = await ottoscaler("pipeline", "run", "--file", file, *server)
         assert (again.status, again.err) == (1, "error: pipeline release-1 cancelled\n")

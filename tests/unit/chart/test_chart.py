@@ -235,14 +235,16 @@ def test_the_orchestrator_may_do_what_it_does_in_one_namespace_and_nothing_else(
     role = objects["Role", "ottoscaler-orchestrator"]
     assert role["metadata"]["namespace"] == "ci"
     may = {
-        (each["resources"][0], *each.get("resourceNames", ())): set(each["verbs"]) for each in role["rules"]
+        "/".join([*each["apiGroups"], *each["resources"], *each.get("resourceNames", ())]): set(each["verbs"])
+        for each in role["rules"]
     }
     assert may == {
-        ("pods",): {"get", "list", "watch", "create", "patch", "delete"},
-        ("pods/log",): {"get"},
-        ("configmaps",): {"get", "list", "watch", "create", "update", "patch", "delete"},
-        ("leases",): {"create"},
-        ("leases", "ours"): {"get", "update"},
+        "/pods": {"get", "list", "watch", "create", "patch", "delete"},
+        "/pods/log": {"get"},
+        "/configmaps": {"get", "list", "watch", "create", "update", "patch", "delete"},
+        "metrics.k8s.io/pods": {"list"},
+        "coordination.k8s.io/leases": {"create"},
+        "coordination.k8s.io/leases/ours": {"get", "update"},
     }
     binding = objects["RoleBinding", "ottoscaler-orchestrator"]
     assert binding["metadata"]["namespace"] == "ci"
