@@ -132,6 +132,11 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 def unreachable(error: Exception) -> SourceError:
     """What a failure below HTTP means."""
     detail = f"{type(error).__name__}: {error}"
+    alert = getattr(error.__cause__, "reason", None)
+    if isinstance(error.__cause__, ssl.SSLError) and _is_about_our_certificate(alert):
+        # with TLS 1.3 it comes after the handshake, in the place of an answer
+        reason = "Prometheus refuses the client certificate, or wants one"
+        return SourceError(reason, detail=detail, code="unauthorized")
     match error:
         case aiohttp.ClientConnectorCertificateError():
             reason = "the certificate of Prometheus is not trusted"
@@ -144,3 +149,8 @@ def unreachable(error: Exception) -> SourceError:
         case _:
             reason = "no connection to Prometheus"
     return SourceError(reason, detail=detail, code="unreachable")
+
+
+def _is_about_our_certificate(alert: str | None) -> bool:
+    """By OpenSSL's name of the alert, such as `TLSV13_ALERT_CERTIFICATE_REQUIRED`."""
+    return alert is not None and "ALERT" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert)

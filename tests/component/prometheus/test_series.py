@@ -5,7 +5,7 @@ from pathlib import Path
 from ottoscaler.adapter.reading import Reading
 from ottoscaler.adapter.sources.prometheus import BACKEND
 from ottoscaler.adapter.sources.prometheus_settings import PrometheusSettings
-from tests.component.adapter.running import running
+from tests.component.adapter.running import Adapter, running
 from tests.component.prometheus.server import scraping
 from tests.sources import queue, read_once
 from tests.waiting import until
@@ -42,6 +42,7 @@ async def test_an_hpa_may_follow_one_part(tmp_path: Path) -> None:
             f"queues: [{{name: jobs, interval: 200ms, prometheus: {block}}}]\n"
         )
         async with running(config, {}) as adapter:
+            await until(lambda: _is_measured(adapter), what="a first measurement")
             assert sorted(await adapter.values("queue=jobs")) == ["4", "4"]
             assert await adapter.values("queue=jobs,shard=b") == ["4"]
             await server.show(PAGE.replace('shard="b",pod="1"} 4', 'shard="b",pod="1"} 9'))
@@ -51,3 +52,7 @@ async def test_an_hpa_may_follow_one_part(tmp_path: Path) -> None:
 
             await until(followed, what="the new value of shard b")
             assert await adapter.values("queue=jobs,shard=a") == ["4"]
+
+
+async def _is_measured(adapter: Adapter) -> bool:
+    return all(queue["state"] == "fresh" for queue in (await adapter.status())["queues"])
