@@ -9,6 +9,7 @@ it starts ends with it.
 
 import asyncio
 import contextlib
+import os
 import shlex
 import shutil
 import socket
@@ -112,6 +113,14 @@ async def adapter(config: Path) -> AsyncIterator[Adapter]:
         await process.wait()
 
 
+def installed(command: str) -> str:
+    """`command` with the path of our program, unless a terminal finds it by its name."""
+    name, _, arguments = command.partition(" ")
+    if shutil.which(name):
+        return command
+    return f"{os.path.relpath(Path(sys.executable).parent / name)} {arguments}"
+
+
 async def show(running: Adapter, what: str, expected: tuple[str, str, str]) -> None:
     """Waits (10 s at most) until the API says `expected` of `METRICS`, and prints it."""
     loop = asyncio.get_running_loop()
@@ -155,7 +164,8 @@ async def play(config: Path, port: int) -> None:
             await asyncio.sleep(0.05)
         async with adapter(config) as running:
             print(f"\nthe adapter answers on {running.server}; meanwhile, in another terminal:\n")
-            print("".join(f"  {command}\n" for command in running.commands))
+            ours, curl = running.commands
+            print(f"  {installed(ours)}\n  {curl}\n")
             await show(running, "nothing waits", ("0", "0", "0"))
             for _ in range(5):
                 await client.xadd(STREAM, {"type": "scale_up", "pod_count": "1", "task_id": "demo"})
