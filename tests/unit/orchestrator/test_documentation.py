@@ -1,16 +1,21 @@
-"""The table of settings in docs/orchestrator.md has every key of the configuration, with its default."""
+"""docs/orchestrator.md: every setting with its default, and examples that are what the programs take."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import helm_python
 import msgspec
+import yaml
 
+from ottoscaler.cli.pipeline_file import from_text
+from ottoscaler.orchestrator.config.load import load
 from ottoscaler.orchestrator.config.model import Root
 from ottoscaler.runtime.redis import RedisConnection
 
-PAGE = Path(__file__).parents[3] / "docs" / "orchestrator.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "orchestrator.md"
 ROW = re.compile(r"\| `([\w.]+)` \| (?:`([^`]*)`|none) \|.*")
 
 
@@ -51,3 +56,23 @@ def _shown(default: Any) -> str | None:
 
 def test_the_table_has_every_key_with_its_default() -> None:
     assert documented() == dict(settings(Root))
+
+
+def test_the_example_of_mock_mode_is_a_configuration() -> None:
+    settings = load(ROOT / "examples" / "orchestrator-mock.yaml", {})
+    assert settings.mock
+    assert settings.handler is None
+    assert settings.events is not None
+
+
+def test_the_pipeline_is_one_that_can_run() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    pipeline = from_text(text.encode(), name="flaky.yaml")
+    assert [stage.id for stage in pipeline.stages] == ["build", "test", "lint", "deploy"]
+
+
+def test_the_values_are_what_the_chart_takes() -> None:
+    (text,) = re.findall(r"<<VALUES\n(.*?)VALUES\n", PAGE.read_text(), re.DOTALL)
+    chart = helm_python.Chart.load(ROOT / "charts" / "ottoscaler")
+    rendered = chart.render(yaml.safe_load(text), name="ottoscaler", namespace="ottoscaler")
+    assert any("name: orchestrator" in each for each in rendered.values())
