@@ -23,6 +23,7 @@ _COUNTED = {
     "document_reads": "Documents that were paid for.",
     "received_bytes": "Bytes received to measure the queue.",
     "server_changes": "Times that another server answered for the queue than before.",
+    "token_refusals": "Times that a token was refused and another asked for.",
 }
 """What sources count; listed so that the names are known before the first one."""
 

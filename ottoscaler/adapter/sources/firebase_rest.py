@@ -7,7 +7,7 @@ new token once, then reported.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -27,8 +27,17 @@ _ERROR_BYTES = 2048
 class RestDatabase:
     """A database as its REST protocol. Several queues share one, with its token and its connections."""
 
-    def __init__(self, session: aiohttp.ClientSession, endpoint: Endpoint, tokens: TokenSource) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        endpoint: Endpoint,
+        tokens: TokenSource,
+        *,
+        on_refused_token: Callable[[tuple[str, ...]], None] = lambda keys: None,
+    ) -> None:
+        """`on_refused_token` is told the node for which a token was refused and another is asked for."""
         self._session = session
+        self._on_refused_token = on_refused_token
         self._endpoint = endpoint
         self._tokens = tokens
 
@@ -72,6 +81,7 @@ class RestDatabase:
                 if refused.status != 401 or attempt == 2:
                     raise
                 self._tokens.reject(token)
+                self._on_refused_token(keys)
         raise AssertionError("both attempts return or raise")
 
     async def _follow(

@@ -19,6 +19,7 @@ from ottoscaler.adapter.sources.firebase_settings import Endpoint, FirebaseSetti
 from ottoscaler.adapter.sources.firebase_token import GoogleToken, OwnerToken, TokenSource
 from ottoscaler.runtime.tasks import Backoff
 
+TOKEN_REFUSALS = "token_refusals"  # noqa: S105 - the name of a counter
 _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 
 
@@ -43,7 +44,7 @@ class FirebaseRtdbSource:
             aiohttp.ClientSession(connector=connector, trust_env=self._has_proxy()) as session,
             asyncio.TaskGroup() as tasks,
         ):
-            database = RestDatabase(session, endpoint, tokens)
+            database = RestDatabase(session, endpoint, tokens, on_refused_token=self._count_refused)
             readers: dict[str, QueueReader] = {}
             running: dict[str, asyncio.Task[None]] = {}
             while True:
@@ -67,6 +68,11 @@ class FirebaseRtdbSource:
         if endpoint.is_emulator:
             return endpoint, OwnerToken()
         return endpoint, GoogleToken.of(self._settings.service_account_file, self._context.clock)
+
+    def _count_refused(self, keys: tuple[str, ...]) -> None:
+        for queue in self._queues.values():
+            if queue.settings.keys == keys:
+                self._context.count(queue.name, TOKEN_REFUSALS, 1)
 
     def _has_proxy(self) -> bool:
         """Looking for one costs two turns of a thread a request, so it is done only where there is one."""
