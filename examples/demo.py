@@ -57,10 +57,10 @@ async def redis_server(directory: Path) -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def _embedded_redis(port: int) -> AsyncIterator[None]:
-    from fakeredis import TcpFakeServer
+    from embedded_redis import EmbeddedRedis
 
     print("redis-server is not installed: using an embedded stand-in")
-    server = TcpFakeServer(("127.0.0.1", port), server_type="redis")
+    server = EmbeddedRedis(("127.0.0.1", port))
     serving = asyncio.create_task(asyncio.to_thread(server.serve_forever))
     try:
         yield
