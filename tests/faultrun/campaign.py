@@ -1,161 +1,196 @@
 """One run: writers write, faults happen one after the other on each queue, a judge watches, and then all is still.
 
-A fault is over when the queue's failures speak of it (where it is one that they must speak of) and the queue
-has been measured again since.
+A fault begins only where all is well, so that it meets a request that somebody waits for: while a queue still
+recovers from what hit all queues, a request may be under way that was given up, and a stream may not be open. It is
+over when the metrics speak of it, and its queue has recovered when it has been measured again since.
 """
 
 import asyncio
-import gc
-import os
+import contextlib
 import random
-import threading
-import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from ottoscaler.adapter.config.model import Config, Root
 from ottoscaler.adapter.readings import Readings
 from ottoscaler.adapter.sources.base import SourceContext
 from ottoscaler.adapter.supervisor import Supervisor
-from tests.faultrun.clock import JumpingClock
-from tests.faultrun.judge import Judge, TruthLog, Verdict
+from tests.faultrun.front import Front, serving
+from tests.faultrun.judge import Judge
+from tests.faultrun.scene import Scene, Sign
+from tests.faultrun.verdict import Kind, Verdict
 
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 _POLL_SECONDS = 0.005
 
 
-class Scene(Protocol):
-    """A backend with queues, and what can go wrong with it."""
-
-    clock: JumpingClock
-    truths: dict[str, TruthLog]
-    kinds: Sequence[str]
-
-    def config(self) -> Config:
-        """The adapter's configuration."""
-        ...
-
-    async def write(self, queue: str) -> None:
-        """A random change of a queue, which its truth log learns of."""
-        ...
-
-    async def inflict(self, kind: str, queue: str) -> bool:
-        """Makes one fault happen to a queue, or begin to; whether it must show as a failure."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Possessions:
-    """What a process holds."""
-
-    tasks: int
-    threads: int
-    sockets: int
-    rss_mib: float
-
-    @classmethod
-    def now(cls) -> "Possessions":
-        gc.collect()
-        links = [_link(entry) for entry in Path("/proc/self/fd").iterdir()]
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return cls(
-            tasks=len(asyncio.all_tasks()),
-            threads=threading.active_count(),
-            sockets=sum(link.startswith("socket:") for link in links),
-            rss_mib=pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
-        )
-
-
-def _link(entry: Path) -> str:
-    try:
-        return str(entry.readlink())
-    except OSError:
-        return ""
-
-
-async def run(scene: Scene, *, faults: int, seed: int, max_age: float) -> Verdict:
+async def run(scene: Scene, *, faults: int, seed: int) -> Verdict:
     """`faults` faults, shared among the queues of the scene."""
     readings = Readings(scene.clock)
-    judge = Judge(readings, scene.truths, scene.clock, max_age=max_age)
-    context = SourceContext(clock=scene.clock, environ={})
+    context = SourceContext(clock=scene.clock, environ={}, count=readings.count)
     async with Supervisor(readings, context) as supervisor:
         supervisor.apply(scene.config())
-        async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(judge.run()),
-                *(tasks.create_task(_write_for_ever(scene, queue, seed)) for queue in scene.truths),
-            ]
-            shares = _shares(faults, list(scene.truths))
-            campaigns = [
-                tasks.create_task(_campaign(scene, readings, judge, queue, share, seed))
-                for queue, share in shares.items()
-            ]
-            await asyncio.gather(*campaigns)
-            await _calm(judge, scene, time.monotonic())
-            for task in background:
-                task.cancel()
+        async with serving(readings, scene.clock, lambda: supervisor.restarts) as front:
+            judge = Judge(readings, scene, front)
+            campaign = _Campaign(scene, readings, judge, front, faults=faults, seed=seed)
+            stopping = asyncio.Event()  # clients that write may swallow a cancellation (Python 3.11)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(judge.run(stopping))
+                for queue in scene.truths:
+                    tasks.create_task(_write_until(stopping, scene, queue, seed))
+                await campaign.run()
+                stopping.set()
     return judge.verdict
 
 
-async def _write_for_ever(scene: Scene, queue: str, seed: int) -> None:
+async def _write_until(stopping: asyncio.Event, scene: Scene, queue: str, seed: int) -> None:
     rng = random.Random(f"{seed} writes {queue}")
-    while True:
-        await asyncio.sleep(rng.uniform(0.05, 1.2))
+    while not stopping.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(rng.uniform(0.05, 1.2)):
+                await stopping.wait()
         await scene.write(queue)
 
 
-async def _campaign(
-    scene: Scene, readings: Readings, judge: Judge, queue: str, faults: int, seed: int
-) -> None:
-    rng = random.Random(f"{seed} faults {queue}")
-    await _until(lambda: judge.measured_after(queue, 0.0))
-    for _ in range(faults):
-        await asyncio.sleep(rng.uniform(0.0, 0.05))
-        kind = rng.choice(scene.kinds)
-        before, began = _failures(readings, queue), time.monotonic()
-        must_show = await scene.inflict(kind, queue)
-        judge.verdict.faults[kind] += 1
-        if must_show and not await _until(lambda before=before: _failures(readings, queue) > before):
-            judge.verdict.unseen[kind] += 1
-        over = time.monotonic()
-        if not await _until(lambda over=over: judge.measured_after(queue, over)):
-            state = readings.get(queue)
+class _Campaign:
+    def __init__(
+        self, scene: Scene, readings: Readings, judge: Judge, front: Front, *, faults: int, seed: int
+    ) -> None:
+        self._scene = scene
+        self._readings = readings
+        self._judge = judge
+        self._front = front
+        self._left = faults
+        self._seed = seed
+        self._rng = random.Random(f"{seed} faults")
+        self._decks: dict[tuple[str, ...], list[str]] = {}
+        self._clock_jumps = 0
+        self._all_hit = 0.0
+        """When the last fault that hit more than one queue ended."""
+
+    async def run(self) -> None:
+        """Until all faults have happened and every queue is fresh again."""
+        async with asyncio.TaskGroup() as tasks:
+            for queue in self._scene.truths:
+                tasks.create_task(self._attack(queue))
+        ended = self._scene.clock.monotonic()
+        for queue in self._scene.truths:
+            await self._recovered(queue, "the run", since=ended)
+        self._judge.verdict.all_fresh_after = self._scene.clock.monotonic() - ended
+
+    async def _attack(self, queue: str) -> None:
+        rng = random.Random(f"{self._seed} pauses {queue}")
+        while self._left > 0:
+            self._left -= 1
+            await asyncio.sleep(rng.uniform(0.0, 0.05))
+            await self._one(self._draw(queue), queue)
+
+    def _draw(self, queue: str) -> str:
+        """At random, but every kind before any comes again."""
+        kinds = tuple(self._scene.kinds(queue))
+        deck = self._decks.setdefault(kinds, [])
+        if not deck:
+            deck += self._rng.sample(kinds, len(kinds))
+        return deck.pop()
+
+    async def _one(self, kind: str, queue: str) -> None:
+        scene, sign = self._scene, self._scene.sign(kind)
+        tally = self._judge.verdict.kinds.setdefault(kind, Kind(sign=sign.value))
+        before = await self._begin(kind, queue, sign)
+        tally.happened += 1
+        seen = await self._is_seen(kind, queue, sign, before)
+        tally.seen += seen
+        await scene.relieve(kind, queue)
+        over = scene.clock.monotonic()
+        if kind in scene.common:
+            self._all_hit = over
+        took = await self._recovered(queue, kind, since=over)
+        tally.slowest = max(tally.slowest, took)
+
+    async def _begin(self, kind: str, queue: str, sign: Sign) -> int:
+        """Waits until the fault can happen and makes it happen; how many signs there were before."""
+        deadline = self._scene.clock.monotonic() + _PATIENCE
+        while self._scene.clock.monotonic() < deadline:
+            if not await self._until(lambda: self._is_well(queue)):
+                state = self._readings.get(queue)
+                raise AssertionError(f"{queue} is not well: {state and state.failure}")
+            before = self._signs(sign, queue)
+            if await self._scene.inflict(kind, queue):
+                self._clock_jumps += sign is Sign.CLOCK
+                return before
+            await asyncio.sleep(_POLL_SECONDS)
+        raise AssertionError(f"{kind} cannot happen to {queue}")
+
+    async def _is_seen(self, kind: str, queue: str, sign: Sign, before: int) -> bool:
+        """Waits until there are more signs than before the fault met what it was meant for."""
+        deadline = self._scene.clock.monotonic() + _PATIENCE
+        while not self._scene.has_begun(kind, queue):
+            if self._scene.clock.monotonic() > deadline:
+                return False
+            before = self._signs(sign, queue)
+            await asyncio.sleep(_POLL_SECONDS)
+        return await self._until(lambda: self._signs(sign, queue) > before) and await self._is_shown(
+            sign, queue
+        )
+
+    def _is_well(self, queue: str) -> bool:
+        state, clock = self._readings.get(queue), self._scene.clock
+        return (
+            state is not None
+            and state.failure is None
+            and state.is_fresh(now=clock.time(), monotonic=clock.monotonic())
+        )
+
+    def _signs(self, sign: Sign, queue: str) -> int:
+        match sign:
+            case Sign.CLOCK:
+                return self._clock_jumps
+            case Sign.TOKEN:
+                return sum(
+                    state.failures.total() + int(state.costs["token_refusals"]) for state in self._readings
+                )
+        state = self._readings.get(queue)
+        assert state is not None
+        moves = int(state.costs["server_changes"]) if sign is Sign.MOVE else 0
+        return state.failures.total() + moves
+
+    async def _is_shown(self, sign: Sign, queue: str) -> bool:
+        """Whether the page for Prometheus says what the readings know."""
+        known = self._signs(sign, queue)
+        shown = await self._front.shown()
+        match sign:
+            case Sign.CLOCK:
+                return abs(shown.clock_shift - self._scene.clock.skew) < 0.5
+            case Sign.TOKEN:
+                return sum(shown.failures.values()) + sum(shown.token_refusals.values()) >= known
+            case Sign.MOVE:
+                return shown.failures.get(queue, 0) + shown.moves.get(queue, 0) >= known
+        return shown.failures.get(queue, 0) >= known
+
+    async def _recovered(self, queue: str, kind: str, *, since: float) -> float:
+        """Waits until the queue was measured again; the seconds it took, without what hit all queues meanwhile."""
+        clock, verdict = self._scene.clock, self._judge.verdict
+        if not await self._until(lambda: self._judge.measured_after(queue, since)):
+            state = self._readings.get(queue)
             raise AssertionError(f"{queue} did not recover from {kind}: {state and state.failure}")
-        judge.verdict.slowest_recovery = max(judge.verdict.slowest_recovery, time.monotonic() - began)
+        took = clock.monotonic() - max(since, self._all_hit)
+        if took > self._scene.terms.recovery + verdict.longest_stall:
+            verdict.slow.append(f"{queue} took {took:.2f} s to recover from {kind}")
+        return took
 
-
-async def _calm(judge: Judge, scene: Scene, ended: float) -> None:
-    """After the last fault every queue is fresh again."""
-    for queue in scene.truths:
-        if not await _until(lambda queue=queue: judge.measured_after(queue, ended)):
-            raise AssertionError(f"{queue} is not fresh again")
-
-
-def _failures(readings: Readings, queue: str) -> int:
-    state = readings.get(queue)
-    return 0 if state is None else state.failures.total()
-
-
-async def _until(condition: "Condition") -> bool:
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(_POLL_SECONDS)
-    return True
+    async def _until(self, condition: "Condition") -> bool:
+        deadline = self._scene.clock.monotonic() + _PATIENCE
+        while not condition():
+            if self._scene.clock.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_POLL_SECONDS)
+        return True
 
 
 class Condition(Protocol):
     """Something that becomes true."""
 
     def __call__(self) -> bool: ...
-
-
-def _shares(faults: int, queues: list[str]) -> Counter[str]:
-    return Counter(queues[index % len(queues)] for index in range(faults))
 
 
 def configuration(queues: Sequence[object], **backends: object) -> Config:

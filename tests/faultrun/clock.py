@@ -4,6 +4,16 @@ import asyncio
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
+
+_JITTER = 1e-3
+
+
+class Span(NamedTuple):
+    """A stretch of monotonic time, in seconds."""
+
+    start: float
+    end: float
 
 
 class JumpingClock:
@@ -15,8 +25,13 @@ class JumpingClock:
         self._skews: list[tuple[float, float]] = [(0.0, 0.0)]
         """Since when (monotonic), by how much."""
 
+    @property
+    def skew(self) -> float:
+        """Seconds by which the wall clock is wrong now."""
+        return self._skews[-1][1]
+
     def time(self) -> float:
-        return self.monotonic() + self._offset + self._skews[-1][1]
+        return self.monotonic() + self._offset + self.skew
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -28,10 +43,15 @@ class JumpingClock:
         """The wall clock is off by so much from now on."""
         self._skews.append((self.monotonic(), seconds))
 
-    def moments(self, wall: float) -> Iterator[float]:
-        """When (monotonic) this clock can have said `wall`: more than one moment after a jump back."""
+    def spans(self, start: float, end: float) -> Iterator[Span]:
+        """When this clock can have said anything from `start` to `end`: more than once after a jump back."""
         ends = [*self._skews, (float("inf"), 0.0)]
         for (since, skew), (until, _) in pairwise(ends):
-            moment = wall - skew - self._offset
-            if since - 1e-3 <= moment <= until + 1e-3:
-                yield moment
+            first = max(since, start - skew - self._offset)
+            last = min(until, end - skew - self._offset)
+            if first <= last + _JITTER:
+                yield Span(min(first, last), max(first, last))
+
+    def right_spans(self, start: float, end: float) -> Iterator[Span]:
+        """The same for a clock that never jumped, such as the backend's own."""
+        yield Span(start - self._offset, end - self._offset)

@@ -2,7 +2,13 @@
 
 import random
 import time
+from dataclasses import dataclass
 from typing import Any
+
+from tests.faultrun.truth import Values
+from tests.unit.adapter.firebase.truth import Truth
+
+_STALLED_AFTER = 300.0
 
 _STRAYS: tuple[Any, ...] = (7, True, "text", -1.5, [1, "x"], {"deep": {"er": 1}}, 1e30)
 
@@ -33,3 +39,15 @@ def document(rng: random.Random) -> dict[str, Any]:
 def node(rng: random.Random, *, most: int = 12) -> dict[str, Any]:
     """A whole queue with jobs in it."""
     return {f"job-{number}": document(rng) for number in range(rng.randrange(2, most))}
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The contract's truth about some documents."""
+
+    truth: Truth
+
+    def values(self, wall: float) -> Values:
+        truth = self.truth
+        silent = sum(heartbeat <= wall - _STALLED_AFTER for heartbeat in truth.heartbeats)
+        return (truth.waiting, truth.waiting + len(truth.heartbeats) - silent, silent, truth.failed)

@@ -1,11 +1,10 @@
 """The faults of a Realtime Database: in answers, in streams, in tokens, in the network and in the clock."""
 
-import asyncio
 import contextlib
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,18 +17,20 @@ from ottoscaler.adapter.sources.firebase_settings import Endpoint, FirebaseSetti
 from ottoscaler.adapter.sources.firebase_token import GoogleToken, TokenSource
 from ottoscaler.runtime.values import Duration
 from tests.faultrun.campaign import configuration
-from tests.faultrun.clock import JumpingClock
-from tests.faultrun.documents import document, node
-from tests.faultrun.judge import TruthLog
+from tests.faultrun.clock import JumpingClock, Span
+from tests.faultrun.documents import Documents, document, node
+from tests.faultrun.scene import Sign, Terms
+from tests.faultrun.truth import TruthLog
 from tests.rtdb import Fault, RtdbServer
 from tests.rtdb.access import Tokens
 from tests.rtdb.faults import auth_revoked_frame, cancel_frame
 from tests.rtdb.google import TokenEndpoint, token_endpoint
 from tests.unit.adapter.firebase.truth import judge
 
-MAX_AGE = 6.0
-INTERVAL = 0.4
+_MAX_AGE = 6.0
+_INTERVAL = 0.4
 _TIMEOUT = 0.6
+_DELIVERY = 1.0
 _READ_TIMEOUT = 1.0
 _HALF = '{"job-1":{"status":"pend'
 _ANSWERS: Mapping[str, Fault] = {
@@ -49,8 +50,6 @@ _ANSWERS: Mapping[str, Fault] = {
 """What an answer, or the opening of a stream, can be instead."""
 _TWICE = frozenset({"401", "reset"})
 """A 401 is answered by a new token, and a reset by a second attempt of the HTTP client."""
-_IN_BODIES = frozenset({"reset mid-body", "slow drip"})
-"""These need a body, which an unchanged node's answer has not."""
 _RUNNING: Mapping[str, Fault] = {
     "stream reset": Fault(what="reset", where="running"),
     "stream reset mid-event": Fault(what="truncated", where="running"),
@@ -61,6 +60,7 @@ _RUNNING: Mapping[str, Fault] = {
     "stream revoked": Fault(what="send", where="running", body=auth_revoked_frame().decode()),
     "stream wrong event": Fault(what="send", where="running", body="event: put\ndata: [1]\n\n"),
 }
+_SKEWS = (-7200.0, -60.0, -3.0, 0.0, 3.0, 60.0, 7200.0)
 _EVERYWHERE = ("refused", "token expired", "token refused", "clock jump")
 
 
@@ -103,14 +103,16 @@ class FirebaseScene:
         seed: int,
     ) -> None:
         self.clock = JumpingClock()
+        self.common = frozenset(_EVERYWHERE)
+        self.terms = Terms(max_age=_MAX_AGE, back_off=_INTERVAL, reading=_READ_TIMEOUT, delivery=_DELIVERY)
         self.truths = {f"q{number}": TruthLog() for number in range(queues)}
         answers = [*_ANSWERS, *(f"{name}, opening" for name in _ANSWERS if mode == "stream")]
-        self.kinds: Sequence[str] = (*answers, *(_RUNNING if mode == "stream" else ()), *_EVERYWHERE)
+        self._kinds: Sequence[str] = (*answers, *(_RUNNING if mode == "stream" else ()), *_EVERYWHERE)
         self._server = server
         self._google = google
         self._backend = GuardedBackend(server.address, key_file)
         self._mode = mode
-        self._outage = asyncio.Lock()
+        self._common_trouble = False
         self._rng = random.Random(f"{seed} scene")
         for queue in self.truths:
             self._put(queue, (), node(self._rng))
@@ -118,7 +120,7 @@ class FirebaseScene:
     def config(self) -> Config:
         queues = [
             QueueConfig(
-                options=QueueOptions(name=name, max_age=Duration(MAX_AGE), timeout=Duration(_TIMEOUT)),
+                options=QueueOptions(name=name, max_age=Duration(_MAX_AGE), timeout=Duration(_TIMEOUT)),
                 block="firebase",
                 settings=FirebaseSettings(
                     database_url="https://demo.firebaseio.com",
@@ -127,7 +129,7 @@ class FirebaseScene:
                     read_timeout=Duration(_READ_TIMEOUT),
                 ),
                 kind="firebase-rtdb",
-                interval=INTERVAL,
+                interval=_INTERVAL,
             )
             for name in self.truths
         ]
@@ -157,41 +159,63 @@ class FirebaseScene:
             case _:
                 self._put(queue, (f"job-{rng.randrange(30)}",), document(rng))
 
+    def kinds(self, queue: str) -> Sequence[str]:
+        return self._kinds
+
+    def sign(self, kind: str) -> Sign:
+        return {"clock jump": Sign.CLOCK, "token expired": Sign.TOKEN}.get(kind, Sign.FAILURE)
+
+    def spans(self, start: float, end: float) -> Iterator[Span]:
+        return self.clock.spans(start, end)
+
     async def inflict(self, kind: str, queue: str) -> bool:
         path = _path(queue)
+        if kind in _EVERYWHERE:
+            return await self._everywhere(kind)
         if kind in _RUNNING:
-            self._server.disturb(_at(_RUNNING[kind], "running", path))
-            return True
-        if kind not in _EVERYWHERE:
-            name = kind.removesuffix(", opening")
-            where: Literal["stream", "read"] = "read" if name == kind else "stream"
-            self._server.faults.add(*[_at(_ANSWERS[name], where, path)] * (2 if name in _TWICE else 1))
-            if name in _IN_BODIES:
-                self._put(queue, (f"job-{self._rng.randrange(100, 999)}",), document(self._rng))
-            if where == "stream":
-                self._server.disturb(_at(Fault(what="reset"), "running", path))
-            return True
-        return await self._everywhere(kind)
+            return self._server.disturb(_at(_RUNNING[kind], "running", path)) > 0
+        name = _name(kind)
+        where: Literal["stream", "read"] = "read" if name == kind else "stream"
+        if where == "stream" and not self._server.disturb(_at(Fault(what="reset"), "running", path)):
+            return False
+        self._server.faults.add(*[_at(_ANSWERS[name], where, path)] * (2 if name in _TWICE else 1))
+        return True
 
-    async def _everywhere(self, kind: str) -> bool:
+    def has_begun(self, kind: str, queue: str) -> bool:
+        waiting = self._server.faults.waiting(_path(queue))
+        return kind in _EVERYWHERE or kind in _RUNNING or waiting < (2 if _name(kind) in _TWICE else 1)
+
+    async def relieve(self, kind: str, queue: str) -> None:
         match kind:
             case "refused":
-                async with self._outage:
-                    await self._server.stop()
-                    await asyncio.sleep(0.1)
-                    await self._server.start()
+                await self._server.start()
+            case "token refused":
+                self._google.status = 200
+            case _:
+                self._server.faults.drop(_path(queue))
+        self._common_trouble = self._common_trouble and kind not in _EVERYWHERE
+
+    async def _everywhere(self, kind: str) -> bool:
+        """One at a time, since each queue must show its own."""
+        if self._common_trouble:
+            return False
+        self._common_trouble = True
+        match kind:
+            case "refused":
+                await self._server.stop()
             case "token expired":
-                for token in list(self._server.tokens.ends):
-                    self._server.tokens.revoke(token)
-                self._server.disturb(_at(_RUNNING["stream revoked"], "running", None))
+                self._end_tokens()
             case "token refused":
                 self._google.status = self._rng.choice([400, 401])
-                await self._everywhere("token expired")
-                await asyncio.sleep(0.5)
-                self._google.status = 200
+                self._end_tokens()
             case "clock jump":
-                self.clock.jump(self._rng.choice([-7200.0, -60.0, -3.0, 0.0, 3.0, 60.0, 7200.0]))
-        return False  # some queue shows it, not each
+                self.clock.jump(self._rng.choice([skew for skew in _SKEWS if skew != self.clock.skew]))
+        return True
+
+    def _end_tokens(self) -> None:
+        for token in list(self._server.tokens.ends):
+            self._server.tokens.revoke(token)
+        self._server.disturb(_at(_RUNNING["stream revoked"], "running", None))
 
     def _put(self, queue: str, keys: tuple[str, ...], value: Any) -> None:
         """Writes, unless the queue would hold something and no job, which is an error and no number."""
@@ -203,8 +227,12 @@ class FirebaseScene:
             self._server.write(_path(queue), node(self._rng))
             truth = judge(self._server.database().get(base))
         assert truth is not None
-        self.truths[queue].begin(truth, time.monotonic())
+        self.truths[queue].begin(Documents(truth), time.monotonic())
         self.truths[queue].done(time.monotonic())
+
+
+def _name(kind: str) -> str:
+    return kind.removesuffix(", opening")
 
 
 def _path(queue: str) -> str:

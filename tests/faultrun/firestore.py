@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -16,18 +17,19 @@ from google.cloud.firestore import AsyncClient
 from ottoscaler.adapter.config.model import Config, QueueConfig, QueueOptions
 from ottoscaler.adapter.sources.firebase_jobs import COUNTED
 from ottoscaler.adapter.sources.firestore import BACKEND
-from ottoscaler.adapter.sources.firestore_settings import FirestoreSettings
+from ottoscaler.adapter.sources.firestore_settings import MINIMUM_INTERVAL, FirestoreSettings
 from ottoscaler.runtime.values import Duration
 from tests.faultrun.campaign import configuration
-from tests.faultrun.clock import JumpingClock
-from tests.faultrun.documents import document
-from tests.faultrun.judge import TruthLog
+from tests.faultrun.clock import JumpingClock, Span
+from tests.faultrun.documents import Documents, document
+from tests.faultrun.scene import Sign, Terms
+from tests.faultrun.truth import TruthLog
 from tests.firestore.proxy import FaultyProxy, GrpcFault
 from tests.unit.adapter.firebase.truth import judge
 
-MAX_AGE = 12.0
-HURRY = 60.0
-"""Every sleep of the adapter is so much shorter: an interval of 60 s lasts one."""
+_MAX_AGE = 12.0
+_HURRY = 60.0
+"""Every sleep of the adapter is so much shorter: the least interval lasts a quarter of a second."""
 _TIMEOUT = 3.0
 _STATUSES = (
     grpc.StatusCode.UNAVAILABLE,
@@ -45,6 +47,7 @@ _FAULTS: Mapping[str, GrpcFault] = {
     "garbage": GrpcFault(what="garbage"),
     "empty": GrpcFault(what="empty", method="RunAggregationQuery"),
     "cut": GrpcFault(what="cut"),
+    "slow": GrpcFault(what="delay", seconds=2 * _TIMEOUT),
 }
 _numbers = itertools.count(1)
 
@@ -55,9 +58,10 @@ class FirestoreScene:
     def __init__(
         self, client: AsyncClient, proxy: FaultyProxy, project: str, *, queues: int, seed: int
     ) -> None:
-        self.clock = JumpingClock(hurry=HURRY)
+        self.clock = JumpingClock(hurry=_HURRY)
+        self.common = frozenset({"clock jump", "refused"})
+        self.terms = Terms(max_age=_MAX_AGE, back_off=MINIMUM_INTERVAL / _HURRY, reading=_TIMEOUT)
         self.truths = {f"q{number}": TruthLog() for number in range(queues)}
-        self.kinds: Sequence[str] = (*_FAULTS, "refused", "clock jump")
         self._documents: dict[str, dict[str, Any]] = {queue: {} for queue in self.truths}
         self._client = client
         self._proxy = proxy
@@ -73,7 +77,7 @@ class FirestoreScene:
     def config(self) -> Config:
         queues = [
             QueueConfig(
-                options=QueueOptions(name=name, max_age=Duration(MAX_AGE), timeout=Duration(_TIMEOUT)),
+                options=QueueOptions(name=name, max_age=Duration(_MAX_AGE), timeout=Duration(_TIMEOUT)),
                 block="firestore",
                 settings=FirestoreSettings(collection=name, project=self._project),
                 kind="firestore",
@@ -90,16 +94,34 @@ class FirestoreScene:
         else:
             await self._set(queue, f"job-{self._rng.randrange(20)}", _clean(document(self._rng)))
 
+    def kinds(self, queue: str) -> Sequence[str]:
+        return (*_FAULTS, "refused", "clock jump")
+
+    def sign(self, kind: str) -> Sign:
+        return Sign.CLOCK if kind == "clock jump" else Sign.FAILURE
+
+    def spans(self, start: float, end: float) -> Iterator[Span]:
+        return self.clock.spans(start, end)
+
     async def inflict(self, kind: str, queue: str) -> bool:
         match kind:
             case "clock jump":
-                self.clock.jump(self._rng.choice([-7200.0, -60.0, 0.0, 60.0, 7200.0]))
-                return False
+                others = [skew for skew in (-7200.0, -60.0, 0.0, 60.0, 7200.0) if skew != self.clock.skew]
+                self.clock.jump(self._rng.choice(others))
             case "refused":
-                await self._proxy.away(0.2)
-                return False
-        self._proxy.add(_at(_FAULTS[kind], queue))
+                if self._proxy.is_away:
+                    return False
+                await self._proxy.go_away()
+            case _:
+                self._proxy.add(_at(_FAULTS[kind], queue))
         return True
+
+    def has_begun(self, kind: str, queue: str) -> bool:
+        return kind not in _FAULTS or not self._proxy.waits_for(queue.encode())
+
+    async def relieve(self, kind: str, queue: str) -> None:
+        if kind == "refused":
+            await self._proxy.come_back()
 
     async def _set(self, queue: str, name: str, value: dict[str, Any] | None) -> None:
         after = dict(self._documents[queue])
@@ -110,7 +132,7 @@ class FirestoreScene:
         truth = judge(after)
         assert truth is not None
         reference = self._client.collection(queue).document(name)
-        self.truths[queue].begin(truth, time.monotonic())
+        self.truths[queue].begin(Documents(truth), time.monotonic())
         await (reference.delete() if value is None else reference.set(value))
         self.truths[queue].done(time.monotonic())
         self._documents[queue] = after
@@ -118,9 +140,7 @@ class FirestoreScene:
 
 def _at(fault: GrpcFault, queue: str) -> GrpcFault:
     """The fault, for calls that speak of the collection."""
-    return GrpcFault(
-        what=fault.what, code=fault.code, text=fault.text, method=fault.method, mentions=queue.encode()
-    )
+    return dataclasses.replace(fault, mentions=queue.encode())
 
 
 def _clean(job: dict[str, Any]) -> dict[str, Any]:

@@ -1,140 +1,118 @@
-"""Compares what is served with the truth at its timestamp, and counts what it finds."""
+"""Compares what is served with the truth at its timestamp, and counts what it finds.
+
+Every 20 ms it looks at all metrics of every queue together, as the API evaluates them, and asks the API itself,
+over TLS, for one metric of one queue, in turn. The first knows the reading's exact time, the second that all
+between the readings and the wire is as true.
+"""
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterable
 
 from ottoscaler.adapter.evaluation import Measured, Moment, evaluate
 from ottoscaler.adapter.readings import Readings
-from tests.faultrun.clock import JumpingClock
-from tests.unit.adapter.firebase.truth import Truth
+from tests.faultrun.clock import Span
+from tests.faultrun.front import Front
+from tests.faultrun.scene import Scene
+from tests.faultrun.truth import METRICS, Values
+from tests.faultrun.verdict import Verdict
 
 EVERY_SECONDS = 0.02
-DELIVERY_SECONDS = 1.0
-"""How long a write may be on its way: server, judge and adapter share one busy loop."""
-STALLED_AFTER = 300.0
-_REMEMBERED_SECONDS = 120.0
-"""Longer than any reading is served."""
-_METRICS = ("queue_waiting", "queue_demand", "queue_stalled", "queue_failed")
-Values = tuple[int, ...]
-
-
-@dataclass
-class _Entry:
-    since: float
-    until: float
-    truth: Truth
-
-
-@dataclass
-class TruthLog:
-    """What a queue held, and when (monotonic). While a write is under way, the old and the new are true."""
-
-    entries: list[_Entry] = field(default_factory=list)
-
-    def begin(self, truth: Truth, moment: float) -> None:
-        """A write begins that makes the queue hold this."""
-        self.entries.append(_Entry(moment, float("inf"), truth))
-
-    def done(self, moment: float) -> None:
-        """The write has ended: what the queue held before is no longer true."""
-        if len(self.entries) > 1:
-            self.entries[-2].until = moment
-        while self.entries[0].until < moment - _REMEMBERED_SECONDS:
-            del self.entries[0]
-
-    def between(self, start: float, end: float) -> Iterator[Truth]:
-        """What it can have held at any time from `start` to `end`."""
-        return (each.truth for each in self.entries if each.since <= end and each.until >= start)
-
-
-def values_of(truth: Truth, wall: float) -> Values:
-    """The metrics of a truth, as an adapter whose wall clock says `wall` should serve them."""
-    silent = sum(heartbeat <= wall - STALLED_AFTER for heartbeat in truth.heartbeats)
-    return (truth.waiting, truth.waiting + len(truth.heartbeats) - silent, silent, truth.failed)
-
-
-@dataclass
-class Verdict:
-    """What a judge has found."""
-
-    answers: int = 0
-    refused: int = 0
-    """Answers without a number: a 503."""
-    different: list[str] = field(default_factory=list)
-    invented_zeros: int = 0
-    too_old: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    unseen: Counter[str] = field(default_factory=Counter)
-    """Faults that no failure in the metrics speaks of."""
-    slowest_recovery: float = 0.0
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing false was served and nothing was hidden."""
-        return not (self.different or self.invented_zeros or self.too_old or self.unseen)
-
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items()))
-        return (
-            f"{self.faults.total()} faults ({kinds})\n"
-            f"{self.answers} answers: {len(self.different)} differ from the truth, {self.invented_zeros} invented "
-            f"zeros, {self.too_old} older than maxAge; {self.refused} refused (503); "
-            f"{self.unseen.total()} faults not seen in metrics {dict(self.unseen) or ''}; "
-            f"slowest recovery {self.slowest_recovery:.2f} s"
-        )
+_SLACK = 0.05
+_BY_METRIC = {metric: index for index, metric in enumerate(METRICS)}
 
 
 class Judge:
-    """Asks for every queue as the API would."""
+    """Looks and asks."""
 
-    def __init__(
-        self, readings: Readings, truths: Mapping[str, TruthLog], clock: JumpingClock, *, max_age: float
-    ) -> None:
-        self.verdict = Verdict()
+    def __init__(self, readings: Readings, scene: Scene, front: Front) -> None:
+        self.verdict = Verdict(scene.terms.recovery)
         self._readings = readings
-        self._truths = truths
-        self._clock = clock
-        self._max_age = max_age
+        self._scene = scene
+        self._front = front
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            for name in self._truths:
-                self._ask(name)
-            await asyncio.sleep(EVERY_SECONDS)
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping`."""
+        clock = self._scene.clock
+        turns = itertools.cycle(itertools.product(self._scene.truths, METRICS))
+        due = clock.monotonic()
+        while not stopping.is_set():
+            now = clock.monotonic()
+            self.verdict.longest_stall = max(self.verdict.longest_stall, now - due)
+            for name in self._scene.truths:
+                self._look(name)
+            await self._ask(*next(turns))
+            due = max(now + EVERY_SECONDS, clock.monotonic())
+            await asyncio.sleep(due - clock.monotonic())
 
     def measured_after(self, queue: str, moment: float) -> bool:
         """Whether what is served of a queue was measured after `moment` (monotonic)."""
         state = self._readings.get(queue)
         if state is None or state.reading is None or state.failure is not None:
             return False
-        return any(when > moment for when in self._clock.moments(state.reading.measured_at))
+        measured = state.reading.measured_at
+        return any(span.start > moment for span in self._scene.spans(measured, measured))
 
-    def _ask(self, queue: str) -> None:
+    def _now(self) -> Moment:
+        return Moment(self._scene.clock.time(), self._scene.clock.monotonic())
+
+    def _look(self, queue: str) -> None:
         state = self._readings.get(queue)
         assert state is not None
-        wall, monotonic = self._clock.time(), self._clock.monotonic()
-        found = [evaluate(state, metric, Moment(wall, monotonic)) for metric in _METRICS]  # type: ignore[arg-type]
+        now = self._now()
+        found = [evaluate(state, metric, now) for metric in METRICS]
         numbers = [each for each in found if isinstance(each, Measured)]
+        self.verdict.looks += 1
         if len(numbers) < len(found):
-            self.verdict.refused += 1
+            self.verdict.looks_without_number += 1
             return
-        self.verdict.answers += 1
         assert state.reading is not None
-        took = state.reading.took or 0.0
         values = tuple(each.value_milli // 1000 for each in numbers)
-        moments = list(self._clock.moments(state.reading.measured_at))
-        if not any(monotonic - moment <= self._max_age + 0.1 for moment in moments):
-            self.verdict.too_old += 1
-        truths = [
-            values_of(truth, wall)
-            for moment in moments
-            for truth in self._truths[queue].between(moment - DELIVERY_SECONDS, moment + took + 0.05)
-        ]
+        measured = state.reading.measured_at
+        spans = list(self._scene.spans(measured, measured))
+        self._judge_age(spans, now.monotonic)
+        truths = self._truths(queue, spans, walls=(now.wall,), took=state.reading.took or 0.0)
         if values in truths:
             return
-        self.verdict.different.append(f"{queue}: served {values}, true were {truths[:5]}")
-        if not any(values[:2]) and all(any(truth[:2]) for truth in truths):
+        self.verdict.different.append(f"{queue}: {METRICS} served {values}, true were {truths[:5]}")
+        zero_demand, nothing_waits = values[1] == 0, values[0] == 0
+        if truths and (
+            (zero_demand and all(truth[1] for truth in truths))
+            or (nothing_waits and all(truth[0] for truth in truths))
+        ):
             self.verdict.invented_zeros += 1
+
+    async def _ask(self, queue: str, metric: str) -> None:
+        asked = self._now()
+        answer = await self._front.ask(metric, queue)
+        heard = self._now()
+        self.verdict.answers[answer.status] += 1
+        if answer.status != 200:
+            return
+        spans = list(self._scene.spans(answer.timestamp, answer.timestamp + 1.0))
+        self._judge_age(spans, asked.monotonic)
+        walls = (asked.wall, heard.wall)
+        truths = self._truths(queue, spans, walls=walls, took=self._scene.terms.reading)
+        numbers = {truth[_BY_METRIC[metric]] for truth in truths}  # type: ignore[index]
+        if answer.value in numbers:
+            return
+        self.verdict.different.append(f"{queue}: API served {metric} {answer.value}, true were {numbers}")
+        self.verdict.invented_zeros += answer.value == 0 and bool(numbers)
+
+    def _truths(
+        self, queue: str, spans: Iterable[Span], *, walls: tuple[float, ...], took: float
+    ) -> list[Values]:
+        terms, log = self._scene.terms, self._scene.truths[queue]
+        facts = [
+            fact
+            for span in spans
+            for fact in log.between(span.start - terms.delivery, span.end + took + _SLACK)
+        ]
+        found = [fact.values(wall) for fact in facts for wall in walls]
+        return [values for values in found if values is not None]
+
+    def _judge_age(self, spans: Iterable[Span], now: float) -> None:
+        age = min((now - span.end for span in spans), default=float("inf"))
+        self.verdict.oldest = max(self.verdict.oldest, age)
+        if age > self._scene.terms.max_age + self._scene.terms.skew + 2 * _SLACK:
+            self.verdict.too_old += 1

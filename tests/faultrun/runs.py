@@ -1,104 +1,93 @@
-"""The runs by name, and what a run leaves behind."""
+"""The runs by name."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Literal
 
 from tests.faultrun import campaign
-from tests.faultrun.campaign import Possessions
-from tests.faultrun.firebase import MAX_AGE, firebase_scene
-from tests.faultrun.judge import Verdict
+from tests.faultrun.possessions import Possessions, settled, with_threads_of_its_own
+from tests.faultrun.scene import Scene
+from tests.faultrun.verdict import Outcome, Verdict
 
 QUEUES = 8
+_WARM_UP = 24
+"""Faults before the first count, after which libraries are imported and their caches filled."""
+
+Stage = Callable[[int], AbstractAsyncContextManager[Scene]]
+"""Builds the scene of a seed, servers included."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A verdict, and the process before and after."""
-
-    verdict: Verdict
-    before: Possessions
-    after: Possessions
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing false was served, nothing hidden, and nothing left over."""
-        before, after = self.before, self.after
-        return self.verdict.is_clean and after.tasks <= before.tasks and after.sockets <= before.sockets
+async def run(name: str, faults: int, seed: int, *, warm_up: int = _WARM_UP) -> Outcome:
+    """The run called `name` (see `STAGES`), with a count of what there is before and after it."""
+    return await run_on(STAGES[name], name, faults, seed, warm_up=warm_up)
 
 
-def report(outcome: Outcome) -> str:
-    """For people."""
-    before, after = outcome.before, outcome.after
-    left = ", ".join(
-        f"{name} {getattr(before, name)} → {getattr(after, name)}" for name in ("tasks", "threads", "sockets")
-    )
-    examples = "".join(f"\n  {each}" for each in outcome.verdict.different[:10])
-    return f"{outcome.verdict}{examples}\nbefore → after: {left}, RSS {before.rss_mib:.0f} → {after.rss_mib:.0f} MiB"
+async def run_on(stage: Stage, name: str, faults: int, seed: int, *, warm_up: int = _WARM_UP) -> Outcome:
+    """The same on a stage of one's own."""
+    began = time.monotonic()
 
+    async def act(count: int) -> Verdict:
+        async with stage(seed) as scene:
+            return await campaign.run(scene, faults=count, seed=seed)
 
-async def firebase(mode: Literal["stream", "poll"], faults: int, seed: int) -> Outcome:
-    """Faults on the queues of a Realtime Database."""
-    await _warm_up(mode, seed)
+    if warm_up:
+        await with_threads_of_its_own(partial(act, warm_up))
     before = Possessions.now()
-    async with firebase_scene(mode, queues=min(QUEUES, faults), seed=seed) as scene:
-        verdict = await campaign.run(scene, faults=faults, seed=seed, max_age=MAX_AGE)
-    return Outcome(verdict, before, await _settled(before))
+    verdict = await with_threads_of_its_own(partial(act, faults))
+    after = await settled(before)
+    return Outcome(name, seed, time.monotonic() - began, verdict, before, after)
 
 
-async def _warm_up(mode: Literal["stream", "poll"], seed: int) -> None:
-    """Google's imports and the threads that fetch tokens are there afterwards."""
-    async with firebase_scene(mode, queues=2, seed=seed) as scene:
-        await campaign.run(scene, faults=2, seed=seed, max_age=MAX_AGE)
+@asynccontextmanager
+async def _firebase(mode: Literal["stream", "poll"], seed: int) -> AsyncIterator[Scene]:
+    from tests.faultrun.firebase import firebase_scene
+
+    async with firebase_scene(mode, queues=QUEUES, seed=seed) as scene:
+        yield scene
 
 
-async def firebase_stream(faults: int, seed: int) -> Outcome:
-    """By event stream."""
-    return await firebase("stream", faults, seed)
-
-
-async def firebase_poll(faults: int, seed: int) -> Outcome:
-    """By polling."""
-    return await firebase("poll", faults, seed)
-
-
-async def firestore(faults: int, seed: int) -> Outcome:
-    """On the collections of a Firestore, in an emulator of its own."""
+@asynccontextmanager
+async def _firestore(seed: int) -> AsyncIterator[Scene]:
     from tests.firestore.emulator import HOW_TO_GET_IT, jar, running
 
     file = jar()
     if file is None:
         raise SystemExit(HOW_TO_GET_IT)
-    async with running(file) as emulator:
-        return await firestore_at(emulator.address, faults, seed)
+    async with running(file) as emulator, firestore_at(emulator.address, seed) as scene:
+        yield scene
 
 
-async def firestore_at(address: str, faults: int, seed: int) -> Outcome:
-    """On the collections of a Firestore in the emulator at `address`."""
-    from tests.faultrun.firestore import MAX_AGE as OLDEST
+@asynccontextmanager
+async def firestore_at(address: str, seed: int) -> AsyncIterator[Scene]:
+    """Collections in the emulator at `address`."""
     from tests.faultrun.firestore import firestore_scene
 
-    async with firestore_scene(address, queues=2, seed=seed) as scene:
-        await campaign.run(scene, faults=2, seed=seed, max_age=OLDEST)
-    before = Possessions.now()
-    async with firestore_scene(address, queues=min(QUEUES // 2, faults), seed=seed) as scene:
-        verdict = await campaign.run(scene, faults=faults, seed=seed, max_age=OLDEST)
-    return Outcome(verdict, before, await _settled(before))
+    async with firestore_scene(address, queues=QUEUES // 2, seed=seed) as scene:
+        yield scene
 
 
-async def _settled(before: Possessions) -> Possessions:
-    """What is still held when gRPC and the threads have had time to let go."""
-    for _ in range(100):
-        after = Possessions.now()
-        if after.tasks <= before.tasks and after.sockets <= before.sockets:
-            break
-        await asyncio.sleep(0.05)
-    return after
+@asynccontextmanager
+async def _redis(seed: int) -> AsyncIterator[Scene]:
+    from tests.faultrun.redis import redis_scene
+
+    async with redis_scene(seed=seed) as scene:
+        yield scene
 
 
-RUNS: Mapping[str, Callable[[int, int], Awaitable[Outcome]]] = {
-    "firebase-poll": firebase_poll,
-    "firebase-stream": firebase_stream,
-    "firestore": firestore,
+@asynccontextmanager
+async def _prometheus(seed: int) -> AsyncIterator[Scene]:
+    from tests.faultrun.prometheus import prometheus_scene
+
+    async with prometheus_scene(queues=QUEUES // 2, seed=seed) as scene:
+        yield scene
+
+
+STAGES: Mapping[str, Stage] = {
+    "firebase-poll": partial(_firebase, "poll"),
+    "firebase-stream": partial(_firebase, "stream"),
+    "firestore": _firestore,
+    "prometheus": _prometheus,
+    "redis": _redis,
 }

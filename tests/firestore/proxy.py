@@ -32,6 +32,7 @@ class FaultyProxy:
 
     def __init__(self, target: str) -> None:
         self.address = ""
+        self.is_away = False
         self.calls: Counter[str] = Counter()
         """Calls by method, faults included."""
         self._target = target
@@ -58,12 +59,26 @@ class FaultyProxy:
             finally:
                 await self._server.stop(None)
 
+    def waits_for(self, mention: bytes) -> bool:
+        """Whether a fault of calls that mention this has not happened yet."""
+        return any(fault.mentions == mention for fault in self._faults)
+
     async def away(self, seconds: float) -> None:
         """Drops every connection, and refuses new ones for so long."""
         async with self._outage:
-            await self._server.stop(None)
+            await self.go_away()
             await asyncio.sleep(seconds)
-            await self._start()
+            await self.come_back()
+
+    async def go_away(self) -> None:
+        """Drops every connection, and refuses new ones until `come_back`."""
+        self.is_away = True
+        await self._server.stop(None)
+
+    async def come_back(self) -> None:
+        """At the same address."""
+        await self._start()
+        self.is_away = False
 
     async def _start(self) -> None:
         self._server = grpc.aio.server()

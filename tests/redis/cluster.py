@@ -30,9 +30,7 @@ class ClusterOfThree:
         return redis.RedisCluster(host="127.0.0.1", port=self.servers[0].port, protocol=2)
 
     def owner(self, key: str) -> RedisServer:
-        slots = self._run(self.servers[0], "CLUSTER", "SLOTS")
-        slot = key_slot(key.encode())
-        port = next(row[2][1] for row in slots if row[0] <= slot <= row[1])
+        port = self._owner_as_seen_by(self.servers[0], key_slot(key.encode()))
         return next(server for server in self.servers if server.port == port)
 
     def key_on(self, server: RedisServer, prefix: str) -> str:
@@ -52,6 +50,12 @@ class ClusterOfThree:
         slot = key_slot(key.encode())
         for server in (target, *(each for each in self.servers if each is not target)):
             self._run(server, "CLUSTER", "SETSLOT", slot, "NODE", self._id(target))
+        self._run(target, "CLUSTER", "BUMPEPOCH")  # or gossip of before may give the slot back
+        deadline = time.monotonic() + 20.0
+        while not all(self._owner_as_seen_by(server, slot) == target.port for server in self.servers):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the nodes of the Cluster do not agree who has a slot")
+            time.sleep(0.01)
 
     def __enter__(self) -> Self:
         for number, server in enumerate(self.servers):
@@ -74,6 +78,10 @@ class ClusterOfThree:
     ) -> None:
         for server in self.servers:
             server.__exit__(kind, error, trace)
+
+    def _owner_as_seen_by(self, server: RedisServer, slot: int) -> int:
+        slots = self._run(server, "CLUSTER", "SLOTS")
+        return next((int(row[2][1]) for row in slots if row[0] <= slot <= row[1]), 0)
 
     def _id(self, server: RedisServer) -> str:
         return self._ids[self.servers.index(server)]

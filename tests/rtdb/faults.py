@@ -22,6 +22,8 @@ What = Literal[
     "end",  # a running stream ends in good order
     "send",  # a running stream sends `body` as it is
 ]
+NEED_A_BODY = frozenset({"truncated", "drip"})
+"""What can happen only to an answer that has something in it: not to a 304, and not to `null`."""
 GARBAGE = b'\x00\xff{"a":[1,2,}}<html>not json</html>\n\n'
 
 
@@ -52,6 +54,19 @@ class Faults:
     def add(self, *faults: Fault) -> None:
         """Queues faults of requests still to come."""
         self._waiting.extend(faults)
+
+    def put_back(self, fault: Fault) -> None:
+        """It met an answer that it cannot happen to, and waits for the next."""
+        self.happened -= 1
+        self._waiting.insert(0, fault)
+
+    def waiting(self, path: str) -> int:
+        """How many of one path have not happened."""
+        return sum(fault.path == path for fault in self._waiting)
+
+    def drop(self, path: str) -> None:
+        """Forgets those of one path that did not happen."""
+        self._waiting = [fault for fault in self._waiting if fault.path != path]
 
     def clear(self) -> None:
         """Forgets those that did not happen."""

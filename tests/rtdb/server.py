@@ -17,7 +17,7 @@ from tests.rtdb.access import Refused, Tokens, authorise
 from tests.rtdb.answers import broken, error
 from tests.rtdb.database import Database, Path, split_path
 from tests.rtdb.events import Listener
-from tests.rtdb.faults import Fault, Faults
+from tests.rtdb.faults import NEED_A_BODY, Fault, Faults
 from tests.rtdb.handlers import Handlers, method_of, path_of
 from tests.rtdb.query import BadQuery, parse_query
 from tests.rtdb.streaming import Stream
@@ -26,6 +26,8 @@ KEEP_ALIVE_SECONDS = 30.0
 _REAL_DOMAINS = (".firebaseio.com", ".firebasedatabase.app")
 _SHUTDOWN_SECONDS = 0.02
 """An outage is not graceful; aiohttp takes 0 to mean for ever."""
+_A_BODY = 16
+"""Bytes from which an answer can be cut in two, or come slowly."""
 _STREAM_FAULTS_BEFORE_HEADERS = frozenset({"status", "redirect", "reset"})
 
 
@@ -158,6 +160,9 @@ class RtdbServer:
         response = await self._handlers.handle(request, database, path)
         if self._data is not None and database.writes != before:
             disk.save(self._data, self._databases)
+        if fault is not None and fault.what in NEED_A_BODY and len(response.body or b"") < _A_BODY:  # type: ignore[arg-type]
+            self.faults.put_back(fault)
+            return response
         return response if fault is None else await broken(request, fault, response)
 
     async def _stream(self, request: web.Request, database: Database, path: Path) -> web.StreamResponse:

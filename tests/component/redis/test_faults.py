@@ -14,7 +14,6 @@ from ottoscaler.adapter.sources.base import SourceError
 from ottoscaler.adapter.sources.redis import BACKEND
 from ottoscaler.adapter.sources.redis.settings import RedisSettings
 from tests.faults.proxy import Fault, FaultProxy
-from tests.redis import fault_run
 from tests.redis.rows import GROUP, STREAM
 from tests.redis.server import RedisServer
 from tests.sources import News, Published, queue, running, source_of
@@ -200,15 +199,6 @@ async def test_what_answers_another_protocol_is_said() -> None:
         async with running(source_of(BACKEND, [queue("events", settings)])) as published:
             trouble = await _trouble(published)
             assert str(trouble) == "what answers is no Redis, or garbles its answers"
-
-
-async def test_random_faults_never_make_a_number_wrong(server: RedisServer) -> None:
-    tally = await fault_run.run(server, seed=1, lanes=6, faults=60)
-    print(tally.summary())
-    assert not tally.wrong, tally.wrong[:3]
-    assert not tally.leftovers, tally.leftovers
-    assert tally.faults >= 60
-    assert tally.checks > 1000
 
 
 def _ignoring_errors(call: Any, *arguments: Any) -> None:

@@ -190,20 +190,31 @@ async def test_a_connection_can_break_in_an_answer(what: Any) -> None:
 
 
 async def test_an_answer_can_fail_redirect_drip_or_never_come() -> None:
-    async with serving({"a": 1, "b": 22}) as (server, session):
+    async with serving({"a": 1, "b": "b" * 20}) as (server, session):
         server.faults.add(Fault(what="status", status=429, where="read"))
         async with session.get("/a.json") as response:
             assert response.status == 429
         server.faults.add(Fault(what="redirect", location=f"http://{server.address}/b.json"))
         async with session.get("/a.json") as response:
-            assert await response.json() == 22
+            assert await response.json() == "b" * 20
         server.faults.add(Fault(what="drip", seconds=0.001))
         async with session.get("/b.json") as response:
-            assert await response.json() == 22
+            assert await response.json() == "b" * 20
         server.faults.add(Fault(what="silent"))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05), session.get("/a.json"):
                 pass
+
+
+async def test_an_answer_without_a_body_is_not_cut_and_the_next_one_is() -> None:
+    async with serving({"a": None}) as (server, session):
+        server.faults.add(Fault(what="truncated", where="read"))
+        async with session.get("/a.json") as response:
+            assert await response.json() is None
+        server.write("a", "x" * 100)
+        with pytest.raises(aiohttp.ClientError):
+            async with session.get("/a.json") as response:
+                await response.read()
 
 
 async def test_faults_can_be_ordered_over_the_network() -> None:
