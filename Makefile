@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ottoscaler/__init__.py)
 
-.PHONY: help run test check format unit component test-cluster test-orchestrator bench chart-schema proof-fuzz proof-redis-model proof-soak bench-sources proto lock \
+.PHONY: help run test check format unit component test-cluster test-orchestrator bench bench-orchestrator proof-orchestrator chart-schema proof-fuzz proof-redis-model proof-soak bench-sources proto lock \
 	images cluster-up cluster-down clean
 
 help: ## what can be made
@@ -55,7 +55,7 @@ test-cluster: $(READY) ## tests on a real control plane
 	@scripts/bootstrap test
 	$(BIN)/python -m tests.cluster pytest tests/cluster
 
-test-orchestrator: $(READY) ## the orchestrator (in the making) on a real control plane
+test-orchestrator: $(READY) ## the orchestrator on a real control plane
 	@scripts/bootstrap test
 	$(BIN)/python -m tests.cluster pytest tests/cluster -k orchestrator
 
@@ -66,6 +66,14 @@ bench: $(READY) ## our server beside the Go library that other adapters embed, a
 bench-sources: $(READY) ## what 1,000 streams and 100 RTDB queues cost, and how soon work is seen; result in docs/results/
 	@scripts/bootstrap test
 	$(BIN)/python -m tests.bench.sources --report docs/results/sources.md
+
+bench-orchestrator: $(READY) ## events per second, latency and memory of the orchestrator; result in docs/results/
+	@scripts/bootstrap test
+	$(BIN)/python -m tests.cluster run $(BIN)/python -m tests.bench.orchestrator --report docs/results/orchestrator.md
+
+proof-orchestrator: $(READY) ## 500 workers at once, 20 kills during 200 events, restarts; result in docs/results/
+	@scripts/bootstrap test
+	$(BIN)/python -m tests.cluster.orchestrator.proof --report docs/results/orchestrator.md
 
 chart-schema: $(READY) ## charts/ottoscaler/values.schema.json anew from the configuration's types
 	$(BIN)/python scripts/chart_schema.py
