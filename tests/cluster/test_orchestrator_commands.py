@@ -51,17 +51,6 @@ async def test_scale_up_watch_and_scale_down(namespace: str, kubeconfig: Path) -
         assert set(here.ran().values()) == {1}
 
 
-async def test_an_event_by_the_command(namespace: str, kubeconfig: Path) -> None:
-    async with scene(kubeconfig, namespace) as here, here.replica(here.settings()):
-        event = ("event", "send", "--redis", here.server.url)
-        sent = await ottoscaler(*event, "--workers", "3", "--task", "task-123", "-o", "json")
-        assert sent.json["fields"] == {"type": "scale_up", "pod_count": "3", "task_id": "task-123"}
-        ran = await here.until_ran(3)
-        assert set(ran.values()) == {1}
-        await here.until_gone()
-        await here.until_settled(1)
-
-
 async def test_a_full_pipeline_and_one_that_is_interrupted(namespace: str, kubeconfig: Path) -> None:
     async with scene(kubeconfig, namespace) as here, here.replica(here.settings(events=None)) as replica:
         server = ("--server", replica.address)
