@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import ottoscaler
-from ottoscaler.cli import apiservice, config, event, hpa, metrics, pipeline, record, scale
+from ottoscaler.cli import apiservice, config, doctor, event, hpa, metrics, pipeline, record, scale
 from ottoscaler.runtime.log import configure_logging
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.add_typer(hpa.app)
 app.add_typer(metrics.app)
 app.add_typer(pipeline.app)
 app.add_typer(scale.app)
+app.command()(doctor.doctor)
 app.command()(record.record)
 
 

@@ -135,7 +135,7 @@ class Soak:
             self.outcome.reloads += 1
 
     def _passers_by(self, queues: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        some = self._rng.sample(list(queues), self._rng.randrange(4))
+        some = self._rng.sample(list(queues), min(len(queues), self._rng.randrange(4)))
         return [{**queue, "name": f"{queue['name']}-{self._rng.randrange(1000)}"} for queue in some]
 
     def _write(self, text: str) -> None:

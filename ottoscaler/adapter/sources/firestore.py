@@ -24,6 +24,7 @@ EMULATOR_VARIABLE = "FIRESTORE_EMULATOR_HOST"
 READS = "document_reads"
 _SPREAD = 0.1
 """Share of an interval by which measurements are spread, so that many queues are not asked in step."""
+_MOST_UNREACHABLE = 2
 _TAKE_SECONDS = 5.0
 """How often a replica that does not read looks for a newer reading: that costs nothing."""
 
@@ -36,18 +37,21 @@ class FirestoreSource:
         self._context = context
         self._queues: Mapping[str, Queue[FirestoreSettings]] = {}
         self._changed = asyncio.Event()
+        self._unreachable = 0
+        """Measurements in a row, of whatever queue, that could not reach Firestore."""
 
     def set_queues(self, queues: Sequence[Queue[Any]]) -> None:
         self._queues = {queue.name: queue for queue in queues}
         self._changed.set()
 
     async def run(self, publish: Publish) -> None:
-        """Keeps one task a queue running, until cancelled."""
+        """Keeps one task a queue running, until cancelled. Raises `SourceError` when it takes a new connection."""
         client = await asyncio.to_thread(connect, self._settings)
+        self._unreachable = 0
         try:
             async with asyncio.TaskGroup() as tasks:
                 running: dict[str, tuple[Queue[FirestoreSettings], asyncio.Task[None]]] = {}
-                while True:
+                while self._unreachable < _MOST_UNREACHABLE:
                     self._changed.clear()
                     for name in [name for name in running if self._queues.get(name) != running[name][0]]:
                         running.pop(name)[1].cancel()
@@ -55,6 +59,9 @@ class FirestoreSource:
                         if name not in running:
                             running[name] = queue, tasks.create_task(self._poll(client, queue, publish))
                     await self._changed.wait()
+                for _, task in running.values():
+                    task.cancel()
+            raise SourceError("Firestore cannot be reached", code="unreachable")
         finally:
             await client._firestore_api.transport.close()  # it has no other way
 
@@ -73,6 +80,7 @@ class FirestoreSource:
             try:
                 if self._context.sharing.reads():
                     reading = await reader.measure(queue)
+                    self._unreachable = 0
                     publish(reading)
                     await self._context.sharing.give(reading)
                     wait = interval
@@ -92,8 +100,18 @@ class FirestoreSource:
                         code=error.code,
                     )
                 )
+                self._note(error)
                 wait = backoff.next()
             await clock.sleep(max(0.0, began + wait * spread.uniform(1 - _SPREAD, 1.0) - clock.monotonic()))
+
+    def _note(self, error: SourceError) -> None:
+        """gRPC keeps a connection that went dead without a word: it probes only while calls are open, and
+        ours are short. So a new one is made when several measurements in a row find nobody."""
+        if error.code == "unreachable" and self._context.sharing.reads():
+            self._unreachable += 1
+            self._changed.set()
+        else:
+            self._unreachable = 0
 
     async def _take(self, queue: str) -> Reading:
         """The reading of the replica that reads. Raises `SourceError` when there is none."""

@@ -50,8 +50,9 @@ def missing_index(settings: FirestoreSettings, indexes: tuple[Index, ...]) -> st
 def create_command(settings: FirestoreSettings, index: Index) -> str:
     """The command that creates a composite index."""
     fields = " ".join(f"--field-config=field-path={field},order=ascending" for field in index)
+    project = "" if settings.project is None else f" --project={settings.project}"
     database = "" if settings.database == "(default)" else f" --database={settings.database}"
     return (
-        f"gcloud firestore indexes composite create{database} "
+        f"gcloud firestore indexes composite create{project}{database} "
         f"--collection-group={settings.group} --query-scope=collection {fields}"
     )

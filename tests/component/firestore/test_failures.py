@@ -1,16 +1,26 @@
 """What goes wrong between here and Firestore becomes a failure in words, and never a number."""
 
+import dataclasses
+import os
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 import pytest
 from google.cloud.firestore_v1.types import AggregationResult, RunAggregationQueryResponse
 
+from ottoscaler.adapter.reading import ReadFailure
 from ottoscaler.adapter.sources.base import SourceError
+from ottoscaler.adapter.sources.firestore import BACKEND
+from ottoscaler.runtime.clock import SystemClock
+from tests.component.adapter.running import ottoscaler
 from tests.component.firestore.harness import connected, fill, measure, queue
+from tests.faults.proxy import Fault, FaultProxy
 from tests.firestore.emulator import Emulator
 from tests.firestore.proxy import FaultyProxy, GrpcFault
+from tests.sources import running as supervised
+from tests.sources import source_of
 
 INDEX_TEXT = (
     "The query requires an index. You can create it here: https://console.example/?create_composite=abc"
@@ -55,14 +65,14 @@ async def test_one_fault(
     async with FaultyProxy(emulator.address).running() as proxy:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
         async with connected(project) as client:
-            there = queue(project, timeout=1.0)
-            assert (await measure(client, there)).waiting == 0
+            patient = queue(project, timeout=30.0)
+            assert (await measure(client, patient)).waiting == 0
             proxy.add(fault)
             with pytest.raises(SourceError, match=words) as raised:
-                await measure(client, there)
+                await measure(client, queue(project, timeout=1.0) if fault.what == "silent" else patient)
             assert raised.value.code == code
             assert "10.0.0.1" not in str(raised.value)
-            assert (await measure(client, there)).waiting == 0
+            assert (await measure(client, patient)).waiting == 0
 
 
 async def test_counts_that_contradict_one_another_are_refused(
@@ -122,3 +132,48 @@ async def test_the_library_does_not_retry(
             with pytest.raises(SourceError):
                 await measure(client, queue(project))
             assert proxy.calls.total() == 1
+
+
+async def test_the_doctor_names_the_index(tmp_path: Path, project: str, emulator: Emulator) -> None:
+    async with connected(project) as client:
+        await fill(client, {"a": {"status": "pending", "createdAt": 1_790_000_000_000}})
+    config = tmp_path / "c.yaml"
+    block = f"{{project: {project}, collection: requestedJobs, waiting: status, historicFields: false}}"
+    config.write_text(f"queues: [{{name: jobs, firestore: {block}}}]\n")
+    async with FaultyProxy(emulator.address).running() as proxy:
+        environ = {**os.environ, "FIRESTORE_EMULATOR_HOST": proxy.address}
+        counts = [GrpcFault(what="delay", seconds=0.0)] * 4
+        proxy.add(*counts, status(grpc.StatusCode.FAILED_PRECONDITION, INDEX_TEXT, "RunQuery"))
+        ended = await ottoscaler("doctor", "--config", config, environ=environ)
+    assert ended.status == 1
+    assert (
+        "queue jobs: its collection lacks a composite index: run `gcloud firestore indexes composite create "
+        f"--project={project} --collection-group=requestedJobs --query-scope=collection "
+        "--field-config=field-path=status,order=ascending "
+        "--field-config=field-path=createdAt,order=ascending`"
+    ) in ended.err
+
+
+async def test_a_connection_that_went_dead_is_replaced(
+    project: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FaultProxy("127.0.0.1", emulator.port) as proxy:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{proxy.port}")
+        there = dataclasses.replace(queue(project, timeout=1.0), interval=10.0)
+        async with supervised(source_of(BACKEND, [there], clock=HurriedClock())) as published:
+            await published.reading("q")
+            await proxy.inflict(Fault.SILENCE)
+            failure = await published.next("q")
+            while not isinstance(failure, ReadFailure):
+                failure = await published.next("q")
+            assert failure.code == "unreachable"
+            await proxy.heal()  # but the connection stays dead
+            await published.reading("q")
+            assert proxy.accepted >= 2
+
+
+class HurriedClock(SystemClock):
+    """Intervals and delays pass fifty times as fast."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 50)
