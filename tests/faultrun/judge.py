@@ -106,7 +106,7 @@ class Judge:
         facts = [
             fact
             for span in spans
-            for fact in log.between(span.start - terms.delivery, span.end + took + _SLACK)
+            for fact in log.between(span.start - terms.delivery, span.end + took + terms.taking + _SLACK)
         ]
         found = [fact.values(wall) for fact in facts for wall in walls]
         return [values for values in found if values is not None]

@@ -30,6 +30,8 @@ class Terms:
     """The longest that one reading may take."""
     delivery: float = 0.0
     """How long a pushed write may be on its way: server, judge and adapter share one busy loop."""
+    taking: float = 0.0
+    """How long after its timestamp a sample may still have been taken."""
     skew: float = 0.0
     """By how much a backend's clock may differ from ours without being refused."""
 
@@ -44,12 +46,15 @@ class Scene(Protocol):
 
     clock: JumpingClock
     terms: Terms
-    common: Collection[str]
-    """Kinds of faults that hit all queues at once."""
 
     @property
     def truths(self) -> Mapping[str, TruthLog]:
         """What is true of each queue, by name."""
+        ...
+
+    @property
+    def common(self) -> Collection[str]:
+        """Kinds of faults that hit all queues at once."""
         ...
 
     def config(self) -> Config:

@@ -1,0 +1,8 @@
+"""Prometheus as a source under seeded faults of every kind, with the real server."""
+
+from tests.faultrun.runs import STAGES
+from tests.faultrun.short import nothing_false_is_served
+
+
+async def test_nothing_false_is_served_whatever_fails() -> None:
+    await nothing_false_is_served(STAGES["prometheus"], "prometheus", 25)
