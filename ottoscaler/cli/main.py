@@ -6,6 +6,7 @@ and of one second to their first answer, and typer and rich alone would take a g
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 _PROCESSES = {"adapter": "ottoscaler.adapter.main", "orchestrator": "ottoscaler.orchestrator.main"}
 
@@ -18,6 +19,9 @@ def main() -> None:
         # structlog imports rich wherever it is installed: 5 MiB for tracebacks in colour that no pod shows
         sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
         sys.exit(import_module(module).main(arguments[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a task's id may hold what this terminal cannot show
     from ottoscaler.cli.commands import app
 
     app()

@@ -50,6 +50,10 @@ async def test_workers_up_and_down(tmp_path: Path) -> None:
         assert (down.json["status"], down.json["processed_count"]) == ("SUCCESS", 2)
         assert set(down.json["worker_pod_names"]) < set(names)
 
+        await ottoscaler("scale", "up", "--task", "Aufgabe Ü 日本", *server)
+        narrow = await ottoscaler("scale", "status", *server, PYTHONIOENCODING="ascii")
+        assert (narrow.status, "Aufgabe ? ??" in narrow.out) == (0, True), "whatever a terminal can show"
+
         none = await ottoscaler("scale", "down", "--workers", "0", "--task", "task-123", "--watch", *server)
         assert none.status == 0
         assert none.out.splitlines()[-1].endswith("  gone")
