@@ -48,6 +48,8 @@ class Patience:
     """Set when a later order has made the rest of this one pointless."""
     curtailed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a later order leaves some of these workers: none waits for a ResourceQuota any longer."""
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the launch when the API has made it wait."""
     confirm: Callable[[], Awaitable[None]] = _always
     """Called before each creation; raises `OrderLost` when the order is no longer ours to carry out."""
 
@@ -138,6 +140,7 @@ class Launcher:
                     why=trouble,
                     error=reason,
                 )
+            patience.waiting.set()
             # The last attempt is made when patience ends, not a whole step of the backoff later.
             step = backoff.next()
             last = left is not None and step >= left

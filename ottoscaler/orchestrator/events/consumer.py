@@ -10,7 +10,6 @@ nothing more until Redis has confirmed that the event is still its own.
 """
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,10 +18,11 @@ from functools import partial
 from redis.exceptions import RedisError
 
 from ottoscaler.orchestrator.events.entry import Entry, EntryId, read_order, task_of
+from ottoscaler.orchestrator.events.later import LaterOrders
 from ottoscaler.orchestrator.events.stream import EventStream
 from ottoscaler.orchestrator.launch import OrderLost, Patience
 from ottoscaler.orchestrator.orders import InvalidOrder, Origin, ScaleDown, ScaleUp
-from ottoscaler.orchestrator.scaling import Scaler, curtail
+from ottoscaler.orchestrator.scaling import Scaler
 from ottoscaler.orchestrator.telemetry import Telemetry
 from ottoscaler.orchestrator.worker import Worker
 from ottoscaler.runtime.clock import Clock
@@ -35,7 +35,7 @@ log = get_logger("events")
 _REMEMBERED = 100_000
 """Settled events; one is 100 bytes."""
 _SCAN = 1000
-"""Entries looked at when an order asks what came before or after it."""
+"""Entries looked at when an order asks what came before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,7 @@ class EventConsumer:
         self._reading: asyncio.Task[None] | None = None
         self._to_acknowledge: list[tuple[EntryId, asyncio.Event]] = []
         self._acknowledging = asyncio.Event()
+        self._later = LaterOrders(stream, every=rules.look_every, clock=clock)
         self._tasks = TaskSet(_failed)
         self.connected = False
         """Whether the newest read worked."""
@@ -108,6 +109,7 @@ class EventConsumer:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_fresh())
                 group.create_task(self._acknowledge_together())
+                group.create_task(self._later.run())
                 self._reading = group.create_task(
                     supervise(
                         lambda: self._read(backoff),
@@ -224,11 +226,11 @@ class EventConsumer:
             quota=self._rules.quota_patience,
             confirm=lambda: self._confirm(handling),
         )
-        watching = asyncio.create_task(self._watch_for_later(handling, order, patience))
+        self._later.add(handling.entry.id, task_id=order.task_id, patience=patience)
         try:
             launch = await self._scaler.up(order, patience)
         finally:
-            watching.cancel()
+            self._later.remove(handling.entry.id)
         if launch.refused:
             made = (
                 f"{len(launch.names)} of {order.count} workers were created"
@@ -241,28 +243,6 @@ class EventConsumer:
             self._telemetry.event_latency.observe(max(0.0, self._clock.time() - order.origin.at))
         await self._acknowledge(handling)
         self._telemetry.events.labels("scale_up", "dropped" if launch.dropped else "done").inc()
-
-    async def _watch_for_later(self, handling: _Handling, order: ScaleUp, patience: Patience) -> None:
-        """While workers wait for room: a later scale_down of the task, on whichever replica, ends the wait."""
-        while True:
-            await self._clock.sleep(self._rules.look_every)
-            try:
-                later = await self._stream.after(handling.entry.id, count=_SCAN)
-            except (RedisError, OSError):
-                continue
-            for id_, fields in later:
-                if fields.get(b"type") != b"scale_down" or task_of(fields) != order.task_id:
-                    continue
-                with contextlib.suppress(InvalidOrder):
-                    down = read_order(
-                        Entry(id=id_, fields=fields),
-                        source=self._stream.source,
-                        most=self._rules.most_workers,
-                    )
-                    if isinstance(down, ScaleDown):
-                        curtail(patience, down.keep)
-            if patience.superseded.is_set():
-                return
 
     async def _down(self, handling: _Handling, order: ScaleDown) -> None:
         entry = handling.entry
