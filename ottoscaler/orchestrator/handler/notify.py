@@ -71,6 +71,10 @@ class Notifier:
         self._waiting = 0
         self._tasks = TaskSet(lambda error: log.error("telling the handler failed", error=error))
 
+    async def drain(self, seconds: float) -> None:
+        """Gives the handler so long to take what waits."""
+        await self._tasks.wait(seconds)
+
     async def close(self) -> None:
         """Tells no more; what was not told is told by the next leader."""
         await self._tasks.cancel()

@@ -141,10 +141,11 @@ class Life:
         sent = 0
         while True:
             grown = self.running.grown
-            for at, text in self.running.log[sent:]:
+            while sent < len(self.running.log):  # which may grow while a line is being taken
+                at, text = self.running.log[sent]
+                sent += 1
                 if at >= since:
                     yield f"{format_time(at)} {text}\n".encode()
-            sent = len(self.running.log)
             if self.running.ended or params.get("follow") != "true":
                 return
             await grown.wait()

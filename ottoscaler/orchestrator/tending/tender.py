@@ -137,7 +137,11 @@ class Tender:
         """Stops reading logs, lets the handler take what was read, and leaves the marks for the next leader."""
         await self._tasks.cancel()
         if self._parts.link is not None and self._parts.link.available:
-            await self._outliving.wait(self._parts.flush)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._outliving.wait(self._parts.flush))
+                if notifier is not None:
+                    # one that is under way and cut off would be told twice
+                    group.create_task(notifier.drain(self._parts.flush))
         await self._outliving.cancel()
         if notifier is not None:
             await notifier.close()
