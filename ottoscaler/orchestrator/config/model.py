@@ -200,7 +200,7 @@ class Logs(Block, frozen=True):
     pressure: Duration = Duration(30)
     """A full buffer waits for the handler for so long before its oldest lines are dropped."""
     line_limit: Annotated[int, Meta(ge=256, le=1 << 20)] = 64 * 1024
-    streams: Positive = 90
+    streams: Positive = 80
     """To the handler, at once; workers take turns. Servers commonly allow 100 on a connection."""
     push_rate: Positive = 500
     """Entries a second from a worker that pushes its log itself."""

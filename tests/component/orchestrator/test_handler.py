@@ -1,0 +1,287 @@
+"""The way to the handler: in order, until taken; one worker's trouble is no other's."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from ottoscaler.orchestrator.handler.buffer import Budget, Item, LogBuffer
+from ottoscaler.orchestrator.handler.entries import log_entry
+from ottoscaler.orchestrator.handler.forward import Forwarder
+from ottoscaler.orchestrator.handler.link import HandlerLink, open_channel
+from ottoscaler.orchestrator.handler.notify import Notifier, Outbox
+from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
+from ottoscaler.orchestrator.protocol import ottoscaler_pb2_grpc as rpc
+from ottoscaler.orchestrator.telemetry import Telemetry
+from ottoscaler.runtime.clock import SYSTEM_CLOCK
+from ottoscaler.runtime.log import configure_logging
+from tests.orchestrator.handler import Answer, Handler
+from tests.waiting import until
+
+Status = pb.WorkerStatusNotification.StatusType
+STORY = (Status.CREATED, Status.RUNNING, Status.COMPLETED)
+
+
+@dataclass(slots=True)
+class Sending:
+    """Our end: a link, and what sends over it."""
+
+    link: HandlerLink
+    telemetry: Telemetry
+    streams: asyncio.Semaphore
+    notifier: Notifier
+    tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    def worker(self, name: str, count: int, *, close: bool = True) -> LogBuffer:
+        """Begins to forward `count` lines of a worker; unless `close`, more may come."""
+        buffer = LogBuffer(lines=10_000, size=10**9, budget=Budget(10**9))
+        for number in range(1, count + 1):
+            buffer.put(Item(number, float(number), f"line {number}", source="worker"))
+        if close:
+            buffer.close()
+        forwarder = Forwarder(
+            buffer=buffer,
+            entry=lambda item: log_entry(item, worker_id=name, task_id="t", pod=None),
+            link=self.link,
+            streams=self.streams,
+            telemetry=self.telemetry,
+            clock=SYSTEM_CLOCK,
+        )
+        self.tasks.append(asyncio.create_task(forwarder.run()))
+        return buffer
+
+    def story(self, name: str) -> Outbox:
+        """Begins to tell what became of a worker."""
+        outbox = Outbox()
+        for status in STORY:
+            news = pb.WorkerStatusNotification(worker_id=name, task_id="t", status=status)
+            self.notifier.tell(outbox, news)
+        return outbox
+
+    def count(self, metric: str, outcome: str) -> float:
+        value = self.telemetry.registry.get_sample_value(f"otto_{metric}_total", {"outcome": outcome})
+        return value or 0.0
+
+
+@asynccontextmanager
+async def sending(handler: Handler, *, streams: int = 80) -> AsyncIterator[Sending]:
+    telemetry = Telemetry()
+    channel = open_channel(handler.address, ca_file=None, cert_file=None, key_file=None)
+    link = HandlerLink(channel, telemetry=telemetry, clock=SYSTEM_CLOCK)
+    notifier = Notifier(link, telemetry=telemetry, clock=SYSTEM_CLOCK)
+    each = Sending(link, telemetry, asyncio.Semaphore(streams), notifier)
+    reopening = asyncio.create_task(link.run())
+    try:
+        yield each
+    finally:
+        for task in (reopening, *each.tasks):
+            task.cancel()
+        await asyncio.gather(reopening, *each.tasks, return_exceptions=True)
+        await notifier.close()
+        await link.close()
+
+
+def lines(count: int) -> list[str]:
+    return [f"line {number}" for number in range(1, count + 1)]
+
+
+async def test_what_is_answered_retry_comes_again_before_anything_else() -> None:
+    refusals: dict[str, int] = defaultdict(int)
+
+    def answer(entry: pb.WorkerLogEntry) -> Answer:
+        refusals[entry.message] += 1
+        again = entry.message in {"line 3", "line 4", "line 9"} and refusals[entry.message] <= 3
+        return Answer(status=Answer.RETRY, throttle_ms=1) if again else Answer(status=Answer.ACK)
+
+    async with Handler() as handler, sending(handler) as ours:
+        handler.answer = answer
+        ours.worker("w", 10)
+        await asyncio.gather(*ours.tasks)
+        assert handler.received.lines("w") == lines(10)
+        assert ours.count("log_lines", "retried") == 9
+        assert ours.count("log_lines", "forwarded") == 10
+
+
+async def test_what_the_handler_does_not_want_is_not_sent_again_and_is_counted() -> None:
+    async with Handler() as handler, sending(handler) as ours:
+        handler.answer = lambda entry: Answer(status=Answer.DROP if entry.message == "line 2" else Answer.ACK)
+        ours.worker("w", 3)
+        await asyncio.gather(*ours.tasks)
+        assert handler.received.lines("w") == ["line 1", "line 3"]
+        assert ours.count("log_lines", "dropped_by_handler") == 1
+
+
+async def test_a_throttled_worker_waits_and_others_do_not() -> None:
+    async with Handler() as handler, sending(handler) as ours:
+        handler.answer = lambda entry: Answer(
+            status=Answer.ACK, throttle_ms=60_000 if entry.worker_id == "slow" else 0
+        )
+        slow = ours.worker("slow", 3)
+        ours.worker("quick", 100)
+        await ours.tasks[1]
+        assert handler.received.lines("quick") == lines(100)
+        await until(lambda: handler.received.lines("slow") == ["line 1"])
+        assert len(slow) == 2
+
+
+async def test_a_worker_whose_stream_is_silent_delays_no_other() -> None:
+    """More silent ones than streams would be too many; up to that, the others share what is left."""
+    silence = asyncio.Event()
+
+    class Silent(Handler):
+        async def ForwardWorkerLogs(  # noqa: N802
+            self, request_iterator: AsyncIterator[pb.WorkerLogEntry], context: Any
+        ) -> AsyncIterator[Answer]:
+            async for entry in request_iterator:
+                if entry.worker_id.startswith("silent"):
+                    await silence.wait()
+                self._take(entry)
+                yield Answer(status=Answer.ACK)
+
+    async with Silent() as handler, sending(handler, streams=4) as ours:
+        for number in range(3):
+            ours.worker(f"silent-{number}", 5)
+        await asyncio.sleep(0.05)
+        for number in range(20):
+            ours.worker(f"w-{number}", 30)
+            ours.story(f"w-{number}")
+        await asyncio.gather(*ours.tasks[3:])
+        for number in range(20):
+            assert handler.received.lines(f"w-{number}") == lines(30)
+        await until(lambda: ours.count("notifications", "told") == 60)
+        assert ours.link.available
+        silence.set()
+        await asyncio.gather(*ours.tasks)
+        assert handler.received.lines("silent-0") == lines(5)
+
+
+async def test_workers_that_go_on_and_on_take_turns() -> None:
+    """Their buffers stay open, and there are more of them than streams."""
+    async with Handler() as handler, sending(handler, streams=2) as ours:
+        buffers = [ours.worker(f"w-{number}", 3, close=False) for number in range(6)]
+        await until(
+            lambda: all(handler.received.lines(f"w-{number}") == lines(3) for number in range(6)),
+            what="each had a turn",
+        )
+        for buffer in buffers:
+            buffer.put(Item(4, 4.0, "line 4", source="worker"))
+        await until(
+            lambda: all(handler.received.lines(f"w-{number}") == lines(4) for number in range(6)),
+            what="and another",
+        )
+
+
+async def test_a_line_over_which_the_handler_breaks_the_stream_is_given_up_and_announced() -> None:
+    class Choking(Handler):
+        async def ForwardWorkerLogs(  # noqa: N802
+            self, request_iterator: AsyncIterator[pb.WorkerLogEntry], context: Any
+        ) -> AsyncIterator[Answer]:
+            async for entry in request_iterator:
+                if entry.message == "line 2":
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no such line")
+                self._take(entry)
+                yield Answer(status=Answer.ACK)
+
+    async with Choking() as handler, sending(handler) as ours:
+        ours.worker("w", 4)
+        await asyncio.gather(*ours.tasks)
+        assert handler.received.lines("w") == ["line 1", "line 3", "line 4"]
+        word = handler.received.entries["w"][1]
+        assert (word.source, word.level, word.metadata["line"]) == ("ottoscaler", "WARN", "2")
+        assert word.message == "1 log line is missing here: the handler ended the stream over it 5 times"
+        assert ours.count("log_lines", "dropped_by_handler") == 1
+        assert ours.link.available, "it is not away"
+
+
+async def test_what_happened_is_told_in_order_each_until_it_is_acknowledged() -> None:
+    attempts: dict[tuple[str, int], int] = defaultdict(int)
+
+    def acknowledge(news: pb.WorkerStatusNotification) -> pb.WorkerStatusAck:
+        attempts[news.worker_id, news.status] += 1
+        first = attempts[news.worker_id, news.status] == 1
+        return pb.WorkerStatusAck(status=pb.WorkerStatusAck.ERROR if first else pb.WorkerStatusAck.RECEIVED)
+
+    async with Handler() as handler, sending(handler) as ours:
+        handler.acknowledge = acknowledge
+        outboxes = [ours.story(f"w-{number}") for number in range(30)]
+        await asyncio.gather(*(outbox.empty.wait() for outbox in outboxes))
+        for number in range(30):
+            assert handler.received.stages(f"w-{number}") == ["CREATED", "RUNNING", "COMPLETED"]
+        assert ours.count("notifications", "told") == 90
+
+
+async def test_a_worker_of_which_the_handler_will_not_hear_delays_no_other() -> None:
+    class Choosy(Handler):
+        async def NotifyWorkerStatus(  # noqa: N802
+            self, request: pb.WorkerStatusNotification, context: Any
+        ) -> pb.WorkerStatusAck:
+            if request.worker_id.startswith("bad"):
+                await context.abort(grpc.StatusCode.INTERNAL, "an accident")
+            return await super().NotifyWorkerStatus(request, context)
+
+    async with Choosy() as handler, sending(handler) as ours:
+        for number in range(40):
+            ours.story(f"bad-{number}")
+        outboxes = [ours.story(f"good-{number}") for number in range(20)]
+        await asyncio.gather(*(outbox.empty.wait() for outbox in outboxes))
+        assert ours.link.available
+        for number in range(20):
+            assert handler.received.stages(f"good-{number}") == ["CREATED", "RUNNING", "COMPLETED"]
+
+
+async def test_a_handler_that_knows_no_notifications_is_not_asked_again() -> None:
+    class Old(Handler):
+        async def NotifyWorkerStatus(  # noqa: N802
+            self, request: pb.WorkerStatusNotification, context: Any
+        ) -> pb.WorkerStatusAck:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+            raise AssertionError
+
+    async with Old() as handler, sending(handler) as ours:
+        await ours.story("w").empty.wait()
+        assert ours.count("notifications", "refused") == 3
+
+
+async def test_a_handler_that_goes_away_gets_everything_when_it_is_back(capsys: Any) -> None:
+    configure_logging(level="info", format="text")
+    async with Handler() as handler, sending(handler) as ours:
+        buffers = [ours.worker(f"w-{number}", 20, close=False) for number in range(10)]
+        await until(lambda: all(handler.received.lines(f"w-{number}") == lines(20) for number in range(10)))
+        await handler.stop()
+        for buffer in buffers:
+            buffer.put(Item(21, 21.0, "line 21", source="worker"))
+        outboxes = [ours.story(f"w-{number}") for number in range(10)]
+        await until(lambda: not ours.link.available, what="somebody has noticed")
+        await handler.start()
+        await asyncio.gather(*(outbox.empty.wait() for outbox in outboxes))
+        await until(lambda: all(handler.received.lines(f"w-{number}") == lines(21) for number in range(10)))
+        for number in range(10):
+            assert handler.received.stages(f"w-{number}") == ["CREATED", "RUNNING", "COMPLETED"]
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("does not answer") == 1, "once for the outage, not for each worker"
+
+
+async def test_a_server_that_allows_few_streams_gets_everything() -> None:
+    """It lets 100 calls run at once on a connection, as many do; ours leave some for notifications."""
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", 100)))
+    handler = Handler()
+    rpc.add_OttoHandlerLogServiceServicer_to_server(handler, server)
+    handler.port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with sending(handler) as ours:
+            for number in range(150):
+                ours.worker(f"w-{number}", 4, close=False)
+            outboxes = [ours.story(f"w-{number}") for number in range(150)]
+            await asyncio.gather(*(outbox.empty.wait() for outbox in outboxes))
+            await until(
+                lambda: all(handler.received.lines(f"w-{number}") == lines(4) for number in range(150)),
+                what="each worker's lines come",
+            )
+    finally:
+        await server.stop(None)
