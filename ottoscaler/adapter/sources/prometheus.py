@@ -26,6 +26,8 @@ from ottoscaler.runtime.tasks import Backoff
 
 _SPREAD = 0.1
 """Share of an interval by which measurements are spread, so that many queues are not asked in step."""
+_MOST_ROUNDS = 8
+"""Of asking again; what was begun before the first is stored long before the last."""
 _CONNECTIONS = 20
 """As many queries as Prometheus evaluates at a time (`--query.max-concurrency`)."""
 
@@ -53,7 +55,9 @@ class PrometheusSource:
             asyncio.TaskGroup() as tasks,
         ):
             measurement = Measurement(
-                PrometheusClient(session, self._settings), AccessFiles(self._settings), self._clock
+                PrometheusClient(session, self._settings, self._clock),
+                AccessFiles(self._settings),
+                self._clock,
             )
             running: dict[str, tuple[Queue[PrometheusSettings], asyncio.Task[None]]] = {}
             while True:
@@ -121,36 +125,51 @@ class Measurement:
             "timestamp": settings.timestamp,
         }
         queries = {what: query for what, query in asked.items() if query}
-        found = await self._ask(queries, at, access, keep=settings.keep_labels)
-        for what, samples in found.items():
-            needless = what == "oldestWaitingSeconds" and not found["waiting"].jobs()
-            if not samples.values and not needless and settings.missing == "error":
-                raise SourceError(f"its {what} query finds no series", code="missing")
-        times = await self._times(asked, found, at, access)
+        found, times = await self._at_one_moment(queries, settings, at, access)
         return msgspec.structs.replace(
             reading_of(queue.name, found, settings, at),
             measured_at=_dated(at, times),
             took=self._clock.monotonic() - began,
         )
 
-    async def _times(
-        self, asked: Mapping[str, str | None], found: Mapping[str, Samples], at: float, access: Access
-    ) -> list[float]:
-        """When the samples of each answer were taken, as far as Prometheus or the settings know."""
-        stated = list(found["timestamp"].values) if "timestamp" in found else []
-        wanted = {
-            what: f"min(timestamp(\n{asked[what]}\n))"
-            for what, samples in found.items()
-            if what != "timestamp"
-            and samples.values
-            and not samples.is_scalar
-            and not (what == "waiting" and stated)
-        }
+    async def _at_one_moment(
+        self, queries: Mapping[str, str], settings: PrometheusSettings, at: float, access: Access
+    ) -> tuple[dict[str, Samples], list[float]]:
+        """Answers that belong together, and the times of their samples.
+
+        A scrape that began before `at` may be stored between two queries, which then speak of different
+        samples. So all are asked again until nothing has changed meanwhile.
+        """
+        found = await self._samples(queries, settings, at, access)
+        for _ in range(_MOST_ROUNDS):
+            wanted = _time_queries(queries, found)
+            stated = list(found["timestamp"].values) if "timestamp" in found else []
+            if not wanted and len(queries) == 1:
+                return found, stated
+            times = await self._times(wanted, at, access)
+            former, found = found, await self._samples(queries, settings, at, access)
+            if all(samples.same_as(former[what]) for what, samples in found.items()):
+                return found, [*stated, *times]
+        raise SourceError("its samples change while they are asked for", code="invalid")
+
+    async def _samples(
+        self, queries: Mapping[str, str], settings: PrometheusSettings, at: float, access: Access
+    ) -> dict[str, Samples]:
+        found = await self._ask(queries, at, access, keep=settings.keep_labels)
+        for what, samples in found.items():
+            needless = what == "oldestWaitingSeconds" and not found["waiting"].jobs()
+            if not samples.values and not needless and settings.missing == "error":
+                raise SourceError(f"its {what} query finds no series", code="missing")
+        return found
+
+    async def _times(self, wanted: Mapping[str, str], at: float, access: Access) -> list[float]:
+        """When the samples of each answer were taken, as far as Prometheus knows."""
+        times: list[float] = []
         for what, samples in (await self._ask(wanted, at, access)).items():
             if not samples.values:
                 raise SourceError(f"the series of its {what} query ended while it was asked", code="missing")
-            stated += samples.values
-        return stated
+            times += samples.values
+        return times
 
     async def _ask(
         self, queries: Mapping[str, str], at: float, access: Access, *, keep: Sequence[str] = ()
@@ -172,6 +191,18 @@ class Measurement:
         else:
             return {what: task.result() for what, task in asking.items()}
         raise first
+
+
+def _time_queries(queries: Mapping[str, str], found: Mapping[str, Samples]) -> dict[str, str]:
+    """What asks for the times of the samples, where a query has some and the settings do not state them."""
+    stated = {"timestamp"}
+    if "timestamp" in found and found["timestamp"].values:
+        stated.add("waiting")
+    return {
+        what: f"min(timestamp(\n{queries[what]}\n))"
+        for what, samples in found.items()
+        if what not in stated and samples.values and not samples.is_scalar
+    }
 
 
 def _dated(at: float, times: Sequence[float]) -> float:

@@ -46,6 +46,13 @@ class Samples(NamedTuple):
         """The sum of all."""
         return whole(self.values)
 
+    def same_as(self, other: "Samples") -> bool:
+        """Whether both say the same; the order of samples says nothing."""
+        return self.is_scalar == other.is_scalar and self._in_order() == other._in_order()
+
+    def _in_order(self) -> list[tuple[Labels, float]]:
+        return sorted(zip(self.labels or ((),) * len(self.values), self.values, strict=True))
+
     def by_labels(self) -> dict[Labels, list[float]]:
         """The values that have the same kept labels."""
         groups: dict[Labels, list[float]] = {}
@@ -103,7 +110,9 @@ def parse(status: int, body: bytes, *, what: str, keep: Sequence[str] = ()) -> S
             sample = _decode(data.result, tuple[float, str])
             if sample is None:
                 raise _no_prometheus(body)
-            return Samples((_value(_Sample(value=sample), what),), is_scalar=True, labels=((),) if keep else ())
+            return Samples(
+                (_value(_Sample(value=sample), what),), is_scalar=True, labels=((),) if keep else ()
+            )
         case "matrix" | "string":
             raise SourceError(
                 f"its {what} query gives neither an instant vector nor a scalar", code="invalid"

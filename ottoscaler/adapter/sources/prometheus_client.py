@@ -6,6 +6,7 @@ Reasons that leave here name no address and no text of the server; those go to t
 import base64
 import ssl
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +16,11 @@ from yarl import URL
 from ottoscaler.adapter.sources.base import SourceError
 from ottoscaler.adapter.sources.prometheus_answer import Samples, parse
 from ottoscaler.adapter.sources.prometheus_settings import PrometheusSettings, PrometheusTLS
+from ottoscaler.runtime.clock import Clock
 
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_CLOCK_SKEW = 5.0
+"""Seconds, as for readings from the future."""
 _MAX_SECRET_BYTES = 64 * 1024
 
 
@@ -91,8 +95,9 @@ def _secret(file: Path, what: str) -> str:
 class PrometheusClient:
     """Instant queries to one server. Deadlines are the caller's."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: PrometheusSettings) -> None:
+    def __init__(self, session: aiohttp.ClientSession, settings: PrometheusSettings, clock: Clock) -> None:
         self._session = session
+        self._clock = clock
         self._url = URL(settings.url.rstrip("/")) / "api" / "v1" / "query"
         self._server_name = None if settings.tls is None else settings.tls.server_name
 
@@ -110,12 +115,30 @@ class PrometheusClient:
                 server_hostname=self._server_name,
                 allow_redirects=False,  # credentials go where the configuration says, and nowhere else
             ) as response:
+                self._compare_clocks(response.headers.get("Date", ""))
                 body = await _read(response)
                 return parse(response.status, body, what=what, keep=keep)
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError):
                 raise
             raise unreachable(error) from None
+
+    def _compare_clocks(self, date: str) -> None:
+        """Raises `SourceError` where the answer's `Date` (RFC 9110, whole seconds) is not now.
+
+        The moment that is asked about is told by our clock: with a wrong one, old samples look new.
+        """
+        try:
+            theirs = parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return  # not every proxy says it
+        ahead = self._clock.time() - theirs
+        if not -_CLOCK_SKEW <= ahead <= _CLOCK_SKEW + 1.0:
+            raise SourceError(
+                "the clocks of Prometheus and of this pod differ: check both",
+                detail=f"this one is ahead by {ahead:.0f} s",
+                code="invalid",
+            )
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
