@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ottoscaler/__init__.py)
 
-.PHONY: help run test check format unit component test-cluster test-orchestrator bench bench-orchestrator proof-orchestrator chart-schema proof-fuzz proof-redis-model proof-soak bench-sources proto lock \
+.PHONY: help run test check format unit component test-cluster test-orchestrator bench bench-orchestrator proof-orchestrator chart-schema proof-faults proof-fuzz proof-redis-model proof-soak bench-sources proto lock \
 	images cluster-up cluster-down clean
 
 help: ## what can be made
@@ -91,6 +91,10 @@ cluster-up: $(READY) ## a control plane to play with; prints its kubeconfig
 
 cluster-down: $(READY) ## ends it
 	@$(BIN)/python -m tests.cluster down
+
+proof-faults: $(READY) ## 2,000 seeded faults on each backend while every answer is judged; result in docs/results/
+	@scripts/bootstrap test
+	$(BIN)/python -m tests.faultrun all 2000 $(SEED)
 
 proof-redis-model: $(READY) ## ten thousand random commands against a model; result in docs/results/
 	@scripts/bootstrap run

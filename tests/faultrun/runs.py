@@ -64,7 +64,7 @@ async def firestore_at(address: str, seed: int) -> AsyncIterator[Scene]:
     """Collections in the emulator at `address`."""
     from tests.faultrun.firestore import firestore_scene
 
-    async with firestore_scene(address, queues=QUEUES // 2, seed=seed) as scene:
+    async with firestore_scene(address, queues=QUEUES - 2, seed=seed) as scene:
         yield scene
 
 
@@ -80,7 +80,7 @@ async def _redis(seed: int) -> AsyncIterator[Scene]:
 async def _prometheus(seed: int) -> AsyncIterator[Scene]:
     from tests.faultrun.prometheus import prometheus_scene
 
-    async with prometheus_scene(queues=QUEUES // 2, seed=seed) as scene:
+    async with prometheus_scene(queues=QUEUES, seed=seed) as scene:
         yield scene
 
 
