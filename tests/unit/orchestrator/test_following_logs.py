@@ -33,8 +33,10 @@ class Kubelet:
         self.gone = False
         self.rotated = 0
         """So many of the oldest lines are not there any more."""
+        self.requests = 0
 
     async def stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
+        self.requests += 1
         if self.gone:
             raise KubeError(status=404, reason="NotFound", message="pods not found")
         what, share = self.breaks.pop(0) if self.breaks else ("works", 1.0)
@@ -154,3 +156,49 @@ async def test_a_stream_that_hangs_after_the_end_is_left() -> None:
     kubelet.ended = True
     assert len(texts(await collect(kubelet.follower()))) == 10
     assert asyncio.get_running_loop().time() < 10
+
+
+@pytest.mark.looptime
+async def test_a_log_that_is_rotated_after_its_last_line_lost_nothing() -> None:
+    """The file that is shown then is empty: nothing known comes again, and nothing is missing."""
+    kubelet = Kubelet(12, [])
+    reads = []
+    async for read in kubelet.follower().read():
+        reads.append(read)
+        if len(reads) == 12:
+            kubelet.rotated = 12
+    assert texts(reads) == [text for _, text in kubelet.lines]
+    assert len(reads) == 12
+    assert kubelet.requests == 2
+
+
+@pytest.mark.looptime
+async def test_a_log_that_broke_off_and_is_rotated_away_is_announced_once() -> None:
+    kubelet = Kubelet(12, [("torn", 0.5)])
+    kubelet.ended = True
+    reads = []
+    async for read in kubelet.follower().read():
+        reads.append(read)
+        kubelet.rotated = 12
+    assert [bool(each.gap) for each in reads] == [False] * (len(reads) - 1) + [True]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("trouble", ["refused", "garbage", "silent"])
+async def test_a_log_that_cannot_be_read_any_more_is_given_up_and_announced(trouble: str) -> None:
+    """Its node is gone, or its file: an ended worker does not stay for ever."""
+    kubelet = Kubelet(12, [("torn", 0.5), *[(trouble, 0.0)] * 1000])
+    kubelet.ended = True
+    reads = await collect(kubelet.follower())
+    assert reads[-1].gap.startswith("the log could not be read to its end: ")
+    assert 60 <= asyncio.get_running_loop().time() < 120
+
+
+@pytest.mark.looptime
+async def test_as_long_as_the_worker_runs_its_log_is_asked_for() -> None:
+    kubelet = Kubelet(12, [("refused", 0.0)] * 1000)
+    following = asyncio.create_task(collect(kubelet.follower()))
+    await asyncio.sleep(600)
+    assert not following.done()
+    kubelet.breaks.clear()
+    assert texts(await following) == [text for _, text in kubelet.lines]

@@ -105,3 +105,44 @@ async def test_giving_up_leaves_one_announcement() -> None:
     assert buffer.drop_all("the worker is gone") == 5
     (mark,) = await drain(buffer)
     assert (mark.number, mark.dropped, mark.at, mark.until) == (1, 5, 1.0, 5.0)
+
+
+async def test_word_of_lines_that_nobody_could_count_is_kept_when_lines_give_way() -> None:
+    buffer = LogBuffer(lines=2, size=10**9, budget=Budget(10**9))
+    buffer.put(item(1))
+    buffer.put(Item(1, 1.0, "", until=1.0, reason="the log was rotated"))
+    dropped = sum(buffer.put(item(number)) for number in range(2, 6))
+    word, last = await drain(buffer)
+    assert (word.number, word.dropped, dropped) == (1, 4, 4)
+    assert word.reason == "the handler did not take them in time; the log was rotated"
+    assert last.number == 5
+
+
+async def test_word_that_comes_first_begins_to_count_with_the_first_line_that_gives_way() -> None:
+    buffer = LogBuffer(lines=2, size=10**9, budget=Budget(10**9))
+    buffer.put(Item(7, 7.0, "", until=7.0, reason="the log was rotated"))
+    dropped = sum(buffer.put(item(number)) for number in range(8, 12))
+    word, last = await drain(buffer)
+    assert (word.number, word.dropped, dropped, last.number) == (8, 3, 3, 11)
+
+
+async def test_what_a_line_carries_counts_as_well() -> None:
+    budget = Budget(10**9)
+    buffer = LogBuffer(lines=100, size=10**6, budget=budget)
+    buffer.put(Item(1, 1.0, "short", metadata={"key": "x" * 2_000_000}))
+    assert buffer.full
+    assert budget.used > 2_000_000
+    await drain(buffer)
+    assert budget.used == 0
+
+
+async def test_a_line_that_is_given_up_is_replaced_by_word_of_it() -> None:
+    budget = Budget(10**9)
+    buffer = LogBuffer(lines=100, size=10**9, budget=budget)
+    buffer.put(item(1))
+    sending = await buffer.next()
+    assert sending is not None
+    buffer.replace(sending.given_up("refused"))
+    (word,) = await drain(buffer)
+    assert (word.number, word.dropped, word.reason) == (1, 1, "refused")
+    assert budget.used == 0

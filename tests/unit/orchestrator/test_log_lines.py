@@ -122,3 +122,34 @@ def test_what_is_no_log_is_not_taken_for_one() -> None:
 
 def test_a_position_says_what_to_ask_for() -> None:
     assert Position(1_795_255_200 * 10**9 + 999, 1).since == "2026-11-21T09:59:59Z"
+
+
+def test_the_end_of_a_long_line_whose_beginning_is_known_is_skipped() -> None:
+    splitter = LineSplitter(limit=100, torn=True)
+    assert splitter.feed(b"the rest of it\n") == []
+    ((line, _),) = splitter.feed(stamp(BASE * 10**9) + b" next\n")
+    assert line.text == b"next"
+    with pytest.raises(ValueError, match="without a time stamp"):
+        splitter.feed(b"and nothing else\n")
+
+
+def test_an_error_in_the_place_of_a_log_is_not_taken_for_the_end_of_a_line() -> None:
+    splitter = LineSplitter(limit=100, torn=True)
+    assert splitter.feed(b"unable to retrieve container logs\n") == []
+    with pytest.raises(ValueError, match="unable to retrieve"):
+        splitter.finish()
+    with pytest.raises(ValueError, match="unable to retrieve"):
+        splitter.feed(b"for containerd://x\n")
+
+
+def test_behind_the_last_known_line_an_earlier_stamp_is_new() -> None:
+    """stdout and stderr are stamped apart; a successor knows one line of one of them."""
+    successor = Progress(Position(1000, 1))
+    successor.resume()
+    log = [
+        Line(900, b"old"),
+        Line(1000, b"known"),
+        Line(999, b"new, of the other stream"),
+        Line(1001, b"new"),
+    ]
+    assert [line.text for line in log if successor.accept(line)] == [b"new, of the other stream", b"new"]

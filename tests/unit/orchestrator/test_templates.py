@@ -125,6 +125,10 @@ def test_workers_learn_what_their_order_said() -> None:
     env = variables(build_pod(spec(), defaults()))
     assert env["OTTO_REPOSITORY"] == "acme/shop"
     assert env["OTTO_CONFIG_GO_VERSION"] == "1.24"
+    told = variables(
+        build_pod(spec(facts=Facts(metadata={"branch": "grün", "pull-request": "$7"})), defaults())
+    )
+    assert (told["OTTO_METADATA_BRANCH"], told["OTTO_METADATA_PULL_REQUEST"]) == ("grün", "$$7")
     assert (env["OTTO_WORKER_INDEX"], env["OTTO_WORKER_COUNT"], env["OTTO_WORKER_ID"]) == ("2", "3", "w-1")
     assert "OTTO_REASON" not in env
 
