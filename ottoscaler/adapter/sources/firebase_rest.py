@@ -35,9 +35,9 @@ class RestDatabase:
         *,
         on_refused_token: Callable[[tuple[str, ...]], None] = lambda keys: None,
     ) -> None:
-        """`on_refused_token` is told the node for which a token was refused and another is asked for."""
         self._session = session
-        self._on_refused_token = on_refused_token
+        self.on_refused_token = on_refused_token
+        """Told the node for which a token was refused and another is asked for."""
         self._endpoint = endpoint
         self._tokens = tokens
 
@@ -81,7 +81,7 @@ class RestDatabase:
                 if refused.status != 401 or attempt == 2:
                     raise
                 self._tokens.reject(token)
-                self._on_refused_token(keys)
+                self.on_refused_token(keys)
         raise AssertionError("both attempts return or raise")
 
     async def _follow(

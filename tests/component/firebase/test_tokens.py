@@ -79,6 +79,18 @@ async def test_a_refused_token_is_renewed_once_and_then_reported(tmp_path: Path)
         assert len(google.grants) == 3
 
 
+async def test_a_refused_token_is_counted_although_no_reading_fails(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as (server, _, database, account):
+        refused: list[tuple[str, ...]] = []
+        database.on_refused_token = refused.append
+        node = NodePoll(database, SYSTEM_CLOCK)
+        await node.measure(queue(server))
+        assert refused == []
+        server.tokens.revoke((await account.get()).value)
+        await node.measure(queue(server))
+        assert refused == [tuple(PATH.split("/"))]
+
+
 async def test_a_stream_is_renewed_before_its_token_ends_without_a_gap(tmp_path: Path) -> None:
     async with (
         guarded(tmp_path, lifetime=2.0) as (server, google, database, _),
