@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cluster.binaries import BuildError, cache_directory
+from tests.cluster.binaries import BuildError, cache_directory, used
 
 SOURCES = Path(__file__).parent / "go"
 _FLAGS = ("-trimpath", "-buildvcs=false", "-ldflags", "-s -w")
@@ -27,6 +27,7 @@ def built(*names: str) -> dict[str, Path]:
             )
             if result.returncode:
                 raise BuildError(f"go build failed:\n{result.stdout[-4000:]}")
+        used(directory)
     return {name: directory / name for name in names}
 
 

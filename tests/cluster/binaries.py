@@ -11,9 +11,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "controlplane"
+
+
+_BUILDS_KEPT = 3
+_UNUSED_SECONDS = 24 * 3600.0
 
 
 class BuildError(Exception):
@@ -43,6 +48,24 @@ def cache_directory() -> Path:
     return Path(base) / "ottoscaler"
 
 
+def used(build: Path) -> Path:
+    """Notes that a build in the cache is used now, and removes those of its kind that nobody uses any more.
+
+    A kind is what comes before the dash. Its newest few are kept, and whatever was used within a day: other
+    trees on this machine have builds there, too.
+    """
+    os.utime(build)
+    kind = build.name.partition("-")[0]
+    found = sorted(build.parent.glob(f"{kind}-*"), key=lambda each: each.stat().st_mtime, reverse=True)
+    for old in found[_BUILDS_KEPT:]:
+        if old.stat().st_mtime < time.time() - _UNUSED_SECONDS:
+            if old.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                old.unlink(missing_ok=True)
+    return build
+
+
 def _key(flags: list[str]) -> str:
     digest = hashlib.sha256()
     for part in sorted(SOURCES.iterdir()):
@@ -62,7 +85,7 @@ def controlplane() -> Path:
     with (target.parent / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if target.exists():
-            return target
+            return used(target)
         print("building the control plane; the first time takes some minutes", file=sys.stderr, flush=True)
         partial = target.with_suffix(".partial")
         result = subprocess.run(
@@ -76,4 +99,4 @@ def controlplane() -> Path:
         if result.returncode:
             raise BuildError(f"go build failed:\n{result.stdout[-4000:]}")
         partial.rename(target)
-    return target
+        return used(target)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import ottoscaler
-from tests.cluster.binaries import cache_directory
+from tests.cluster.binaries import cache_directory, used
 
 ROOT = Path(__file__).parents[2]
 PROJECT_IMAGE = f"ottoscaler:{ottoscaler.__version__}"
@@ -102,7 +102,7 @@ def prepared() -> Path:
             print("making the image's environment", file=sys.stderr, flush=True)
             _install(target, lock)
             done.touch()
-    return target
+        return used(target)
 
 
 def _install(target: Path, lock: Path) -> None:
