@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ottoscaler/__init__.py)
 
-.PHONY: help run test check format unit component test-cluster test-orchestrator bench bench-orchestrator proof-orchestrator chart-schema proof-faults proof-fuzz proof-redis-model proof-soak bench-sources proto lock \
+.PHONY: help run test check format unit component test-cluster test-orchestrator bench bench-orchestrator proof-orchestrator chart-schema proof-faults proof-fuzz proof-orchestrator-logs proof-redis-model proof-soak bench-sources proto lock \
 	images cluster-up cluster-down clean
 
 help: ## what can be made
@@ -95,6 +95,11 @@ cluster-down: $(READY) ## ends it
 proof-faults: $(READY) ## 2,000 seeded faults on each backend while every answer is judged; result in docs/results/
 	@scripts/bootstrap test
 	$(BIN)/python -m tests.faultrun all 2000 $(SEED)
+
+proof-orchestrator-logs: $(READY) ## 100 workers × 1,000 lines to a handler that misbehaves and is killed; result in docs/results/
+	@scripts/bootstrap test
+	OTTOSCALER_WORKERS=100 OTTOSCALER_LINES=1000 OTTOSCALER_REPORT=docs/results/orchestrator-logs.md \
+		$(BIN)/python -m tests.cluster pytest -s -q tests/cluster/test_orchestrator_logs.py
 
 proof-redis-model: $(READY) ## ten thousand random commands against a model; result in docs/results/
 	@scripts/bootstrap run
