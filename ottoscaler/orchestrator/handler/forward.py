@@ -28,10 +28,10 @@ log = get_logger("handler")
 
 _ANSWER = 30.0
 """Seconds that the handler may take over one entry."""
-_IDLE = 20.0
-"""A stream with nothing to send is closed after so long."""
+_TURN = 3.0
+"""A stream is left after so long: the server may allow fewer than we do, and others wait without a word."""
 _SLICE = 1.0
-"""A stream is left after so long when there are others who wait for one."""
+"""When we know of others who wait, after so long."""
 _STRIKES = 5
 """Streams that may break over one entry before it is given up."""
 _AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
@@ -81,8 +81,8 @@ class Forwarder:
         """One stream, until it breaks or is left; seconds to wait before the next."""
         stream: _Stream = self._link.stub.ForwardWorkerLogs()
         try:
-            leave_at = self._clock.monotonic() + _SLICE
-            while (item := await self._next(leave_at)) is not None:
+            begun = self._clock.monotonic()
+            while (item := await self._next(begun)) is not None:
                 pause = self._obey(item, await self._exchange(stream, item))
                 if pause > _SLICE and self._streams.locked():
                     return pause
@@ -100,12 +100,11 @@ class Forwarder:
             stream.cancel()
         return 0.0
 
-    async def _next(self, leave_at: float) -> Item | None:
+    async def _next(self, begun: float) -> Item | None:
         """What to send; None when the stream should be left."""
-        idle_at = self._clock.monotonic() + _IDLE
         while True:
-            now = self._clock.monotonic()
-            if now >= idle_at or (now >= leave_at and self._streams.locked()):
+            passed = self._clock.monotonic() - begun
+            if passed >= _TURN or (passed >= _SLICE and self._streams.locked()):
                 return None
             try:
                 return await asyncio.wait_for(self._buffer.next(), _SLICE)

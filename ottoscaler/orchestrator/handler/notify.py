@@ -17,7 +17,7 @@ from ottoscaler.runtime.tasks import Backoff, TaskSet
 
 log = get_logger("handler")
 
-_ANSWER = 10.0
+_ANSWER = 30.0
 _REFUSALS = 8
 """A notification that the handler refuses so often is given up."""
 _GIVEN_UP = frozenset(
