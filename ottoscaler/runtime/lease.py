@@ -22,6 +22,9 @@ from ottoscaler.runtime.tasks import Backoff
 
 log = get_logger("lease")
 
+_RELEASE_SECONDS = 2.0
+"""For giving it up while the process ends; what takes longer runs out by itself."""
+
 
 class LeaseClient(Protocol):
     """The calls of `KubeClient` that a Lease needs."""
@@ -140,7 +143,9 @@ class Lease:
             left = renewed + self._times.renew_deadline - self._clock.monotonic()
             asked = self._clock.monotonic()
             try:
-                if not await asyncio.wait_for(self._try(), max(0.0, left)):
+                async with asyncio.timeout(max(0.0, left)):
+                    ours = await self._try()
+                if not ours:
                     log.warning("the lease was taken", lease=self._name, holder=self.holder)
                     return
                 renewed = asked
@@ -202,10 +207,11 @@ class Lease:
     async def _release(self) -> None:
         """Lets the next candidate begin at once, instead of after the Lease's duration."""
         try:
-            lease = await asyncio.wait_for(self._kube.get(self._path), 2.0)
-            if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
-                lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-                await asyncio.wait_for(self._kube.replace(self._path, lease), 2.0)
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                lease = await self._kube.get(self._path)
+                if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+                    lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+                    await self._kube.replace(self._path, lease)
         except (KubeError, TimeoutError):
             return  # it runs out by itself
 

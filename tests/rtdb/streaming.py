@@ -69,7 +69,9 @@ class Stream:
         if not outbox.empty():
             return outbox.get_nowait()
         try:
-            return await asyncio.wait_for(outbox.get(), self._keep_alive)
+            # not `wait_for`, which in Python 3.11 swallows a cancellation that comes together with an item
+            async with asyncio.timeout(self._keep_alive):
+                return await outbox.get()
         except TimeoutError:
             return KEEP_ALIVE
 
