@@ -88,6 +88,19 @@ async def test_a_server_that_hangs_is_a_failure_and_passes(server: RedisServer) 
             assert (await published.reading()).waiting == 3
 
 
+async def test_a_count_that_time_cuts_short_is_a_failure_and_no_low_number(server: RedisServer) -> None:
+    _two_of_five(server)
+    settings = RedisSettings(url=server.url, stream=STREAM, group=GROUP)
+    with server.commands() as client:
+        client.client_pause(500, all=True)
+        async with running(source_of(BACKEND, [queue("events", settings, timeout=0.8)])) as published:
+            trouble = await _trouble(published)
+            assert isinstance(trouble, ReadFailure)
+            assert "too slow" in trouble.reason
+            assert (await published.reading()).waiting == 3
+        assert {(reading.waiting, reading.processing) for reading in published.readings()} == {(3, 2)}
+
+
 async def test_a_server_that_is_killed_and_started_again_empty_is_read_anew(server: RedisServer) -> None:
     with RedisServer() as mortal:
         _two_of_five(mortal)

@@ -35,6 +35,8 @@ _BREATH = 16
 _PATIENCE = 0.5
 """The share of the timeout after which no reading begins another transaction."""
 
+_TOO_SLOW = Problem("unreachable", "Redis is too slow: counting takes more than half of its timeout")
+
 SERVER_CHANGES = "server_changes"
 """Counted where another server answers for a queue than before, since following it fails nothing."""
 
@@ -202,11 +204,14 @@ class Tick:
             return False
         reading.transactions += 1
         took = self._clock.monotonic() - self._began
-        final = reading.transactions >= _MOST_TRANSACTIONS or took > self._patience
+        final = reading.transactions >= _MOST_TRANSACTIONS
         try:
             outcome = reading.survey.take(replies, Moment(sent, took), final=final)
         except Malformed as error:
             raise ServerProblem(out_of_step(str(error))) from error
+        if isinstance(outcome, list) and took > self._patience:
+            self._fail(reading.queue, _TOO_SLOW)  # half a count is no count; what it learned is kept
+            return False
         if isinstance(outcome, list):
             reading.commands = outcome
             return True
