@@ -34,6 +34,10 @@ async def _always() -> None:
     return None
 
 
+def _never(name: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How long to go on about pods that were refused."""
@@ -52,6 +56,8 @@ class Patience:
     """Set by the launch when the API has made it wait."""
     confirm: Callable[[], Awaitable[None]] = _always
     """Called before each creation; raises `OrderLost` when the order is no longer ours to carry out."""
+    seen: Callable[[str], bool] = _never
+    """Whether the pod of that name has been seen: an answer may be lost, and the pod be gone by the next try."""
 
     def left(self, trouble: Trouble, spent: float) -> float | None:
         """Seconds to go on in `trouble` after `spent`; None: for ever."""
@@ -172,6 +178,9 @@ class Launcher:
         async def one(spec: WorkerSpec) -> None:
             async with self._slots:
                 if halt.is_set() or patience.superseded.is_set():
+                    return
+                if patience.seen(spec.name):
+                    result.existing.append(spec.name)
                     return
                 try:
                     await patience.confirm()

@@ -249,7 +249,13 @@ class Drive:
     async def _launch(self, slots: list[Slot], stop: asyncio.Event) -> None:
         means, at = self._means, self._means.clock.time()
         specs = {slot: worker_spec(self.run, slot, at=at) for slot in slots}
-        patience = Patience(attempts=2, superseded=stop, confirm=self._confirm)
+        slot_by_name = {spec.name: slot for slot, spec in specs.items()}
+        patience = Patience(
+            attempts=2,
+            superseded=stop,
+            confirm=self._confirm,
+            seen=lambda name: slot_by_name[name] in self._made,
+        )
         try:
             launch = await means.launcher.launch(list(specs.values()), patience)
         except OrderLost:

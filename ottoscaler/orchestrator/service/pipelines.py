@@ -152,12 +152,12 @@ class PipelineCalls:
             await tell(beginning(latest, at=self._clock.time()))
             while True:
                 changed.clear()
-                newest = latest
+                newest, was_gone = latest, gone
                 for progress in story.news(newest, at=self._clock.time()):
                     await tell(progress)
                 if newest.state.over:
                     return await tell(end(newest, at=self._clock.time()))
-                if gone:
+                if was_gone:
                     raise Refused(grpc.StatusCode.ABORTED, "the record of the run was deleted")
                 await self._next(changed)
         finally:
