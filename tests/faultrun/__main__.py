@@ -6,6 +6,7 @@ import platform
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def every(faults: int, seed: int) -> int:
         print(done.stdout, flush=True)
         parts.append(done.stdout.strip() or f"## {name}: the run itself failed")
         status = status or done.returncode
+    _REPORT.write_text(page(parts, faults=faults, seed=seed))
+    return status
+
+
+def page(parts: Sequence[str], *, faults: int, seed: int) -> str:
+    """All reports under one heading."""
     head = _HEAD.format(
         faults=f"{faults:,}",
         day=datetime.now(UTC).date(),
@@ -52,8 +59,7 @@ def every(faults: int, seed: int) -> int:
         load=os.getloadavg()[0],
         seed=seed,
     )
-    _REPORT.write_text("\n".join([head, *(f"{part}\n" for part in parts)]))
-    return status
+    return "\n".join([head, *(f"{part}\n" for part in parts)])
 
 
 if __name__ == "__main__":

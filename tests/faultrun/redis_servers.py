@@ -21,7 +21,6 @@ ADMIN = "admin"
 """A user of the solo server whose commands pass while others are locked out."""
 _KEYS = 1500
 _MICROSECONDS_A_KEY = 300
-_PAUSE_MILLISECONDS = 700
 
 
 class SoloLane(Lane):
@@ -30,7 +29,9 @@ class SoloLane(Lane):
     def __init__(self, server: RedisServer, run: Run, rng: random.Random) -> None:
         super().__init__("solo", run, rng)
         self._server = server
-        self._reloading: asyncio.Task[None] | None = None
+        self._busy: asyncio.Task[None] | None = None
+        """The command that keeps the server busy."""
+        self._enough = asyncio.Event()
 
     def settings(self) -> RedisSettings:
         return RedisSettings(url=self._server.url, stream=self.name, group=GROUP)
@@ -40,7 +41,7 @@ class SoloLane(Lane):
             "NOAUTH": LaneFault(self._lock, self._unlock),
             "LOADING": LaneFault(self._reload, self._loaded),
             "BUSY": LaneFault(self._spin, self._kill_script),
-            "hanging server": LaneFault(self._pause, self._paused),
+            "hanging server": LaneFault(self._freeze, self._thaw),
         }
 
     async def prepare(self) -> None:
@@ -63,31 +64,40 @@ class SoloLane(Lane):
 
     async def _reload(self) -> None:
         await self._writing.acquire()
-        self._reloading = asyncio.create_task(self._in_background("DEBUG", "RELOAD"))
+        self._busy = asyncio.create_task(self._reload_until(self._enough))
+
+    async def _reload_until(self, enough: asyncio.Event) -> None:
+        while not enough.is_set():
+            await self._run("DEBUG", "RELOAD")
 
     async def _loaded(self) -> None:
-        assert self._reloading is not None
-        await self._reloading
-        self._writing.release()
+        self._enough.set()
+        await self._finish_background()
+        self._enough.clear()
 
     async def _spin(self) -> None:
         await self._writing.acquire()
-        self._reloading = asyncio.create_task(self._in_background("EVAL", "while true do end", 0))
+        self._busy = asyncio.create_task(self._spin_until_killed())
+
+    async def _spin_until_killed(self) -> None:
+        with contextlib.suppress(redis.ResponseError):
+            await self._run("EVAL", "while true do end", 0)
 
     async def _kill_script(self) -> None:
         await self._run("SCRIPT", "KILL")
-        await self._loaded()
+        await self._finish_background()
 
-    async def _in_background(self, *command: Any) -> None:
-        with contextlib.suppress(redis.ResponseError):  # the script is killed
-            await self._run(*command)
+    async def _finish_background(self) -> None:
+        assert self._busy is not None
+        await self._busy
+        self._writing.release()
 
-    async def _pause(self) -> None:
+    async def _freeze(self) -> None:
         await self._writing.acquire()
-        await self._run("CLIENT", "PAUSE", _PAUSE_MILLISECONDS, "ALL")
+        self._server.freeze()
 
-    async def _paused(self) -> None:
-        await self._run("PING")
+    async def _thaw(self) -> None:
+        self._server.thaw()
         self._writing.release()
 
 
