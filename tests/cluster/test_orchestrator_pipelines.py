@@ -15,6 +15,10 @@ from tests.waiting import until
 RAN = "echo $OTTO_STAGE_ID $OTTO_WORKER_INDEX $OTTO_ATTEMPT >> /evidence/stages; "
 
 
+SOON = {"retain": "1s"}
+"""How long a failed worker is kept here."""
+
+
 def stages_ran(here: Scene) -> Counter[str]:
     """How often each `stage index attempt` ran, by the workers' own evidence."""
     file = here.directory / "evidence" / "stages"
@@ -40,7 +44,7 @@ async def test_a_full_pipeline_with_a_flaky_stage(namespace: str, kubeconfig: Pa
             stage("deploy", RAN, after=("unit", "integration")),
         ],
     )
-    async with scene(kubeconfig, namespace) as here, here.replica(here.settings()) as replica:
+    async with scene(kubeconfig, namespace) as here, here.replica(here.settings(workers=SOON)) as replica:
         told = Told()
         await asyncio.wait_for(execute(replica.address, request, told), 60)
         assert told.of("") == ["STAGE_RUNNING", "STAGE_COMPLETED"]
@@ -75,7 +79,7 @@ async def test_a_failing_stage_skips_what_depends_on_it(namespace: str, kubeconf
             stage("announce", RAN, after=("deploy",)),
         ],
     )
-    async with scene(kubeconfig, namespace) as here, here.replica(here.settings()) as replica:
+    async with scene(kubeconfig, namespace) as here, here.replica(here.settings(workers=SOON)) as replica:
         told = Told()
         await asyncio.wait_for(execute(replica.address, request, told), 60)
         assert told.of("test") == ["STAGE_RUNNING", "STAGE_FAILED"]
@@ -93,7 +97,7 @@ async def test_cancelled_by_its_client(namespace: str, kubeconfig: Path) -> None
         pipeline_id="cancelled",
         stages=[stage("long", RAN + "exec sleep 60", workers=3), stage("never", RAN, after=("long",))],
     )
-    async with scene(kubeconfig, namespace) as here, here.replica(here.settings()) as replica:
+    async with scene(kubeconfig, namespace) as here, here.replica(here.settings(workers=SOON)) as replica:
         told = Told()
         running = asyncio.create_task(execute(replica.address, request, told))
         await until(lambda: len(stages_ran(here)) == 3, what="the stage runs")
@@ -117,7 +121,7 @@ async def test_resumed_across_a_restart(namespace: str, kubeconfig: Path) -> Non
             stage("third", RAN, after=("second",)),
         ],
     )
-    async with scene(kubeconfig, namespace) as here, here.replica(here.settings()) as replica:
+    async with scene(kubeconfig, namespace) as here, here.replica(here.settings(workers=SOON)) as replica:
         told = Told()
         running = asyncio.create_task(execute(replica.address, request, told))
         await until(lambda: len(stages_ran(here)) == 2, what="the first stage runs")
