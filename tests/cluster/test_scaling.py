@@ -1,5 +1,6 @@
 """A standard HPA follows real queues through the adapter, as the chart installs it."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from ottoscaler.runtime.kube import KubeClient
 from tests.cluster.scaling import scenario
-from tests.cluster.scaling.backends import KINDS, MAX_AGE_SECONDS
+from tests.cluster.scaling.backends import INTERVAL_SECONDS, KINDS, MAX_AGE_SECONDS
 from tests.cluster.scaling.installation import installed, values
 from tests.cluster.scaling.metric import ask, recorded
 from tests.waiting import until
@@ -62,10 +63,16 @@ async def test_nobody_is_told_a_number_while_the_backend_is_away(
                 await scenario.stays(kube, namespace, 3, seconds=10)
 
                 await queue.restore()
+                back = asyncio.get_running_loop().time()
                 await until(lambda: answers[-1].value is not None, within=15, what="readings are fresh again")
+                fresh = next(each for each in answers if each.at > refused.at and each.value is not None)
+                print(
+                    f"{kind}: fresh {fresh.at - back:+.1f} s after the backend was ready, interval {INTERVAL_SECONDS} s"
+                )
                 await scenario.stays(kube, namespace, 3, seconds=5)
             assert {each.value for each in answers} <= {None, 5}, "no 0 was ever served"
             assert {each.status for each in answers} <= {200, 503}
+            print(f"{kind}: {len(answers)} answers, {len(held)} of them held")
 
 
 async def test_an_unknown_queue_is_not_found(namespace: str, kubeconfig: Path) -> None:
