@@ -11,6 +11,7 @@ connection that is gone makes all wait together.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -28,6 +29,8 @@ log = get_logger("handler")
 
 _ANSWER = 30.0
 """Seconds that the handler may take over one entry."""
+_LAST_ANSWER = 0.5
+"""Seconds for an answer that is under way when we are to stop."""
 _TURN = 3.0
 """A stream is left after so long: the server may allow fewer than we do, and others wait without a word."""
 _SLICE = 1.0
@@ -133,6 +136,16 @@ class Forwarder:
 
     async def _exchange(self, stream: _Stream, item: Item) -> pb.LogForwardResponse:
         """Raises `AioRpcError`, or `Silent` when there is no answer."""
+        asking = asyncio.ensure_future(self._ask(stream, item))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            # We are to stop. The answer that is under way decides whether this entry comes again.
+            with suppress(TimeoutError, Silent, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                self._obey(item, await asyncio.wait_for(asking, _LAST_ANSWER))
+            raise
+
+    async def _ask(self, stream: _Stream, item: Item) -> pb.LogForwardResponse:
         try:
             async with asyncio.timeout(_ANSWER):
                 await stream.write(self._entry(item))

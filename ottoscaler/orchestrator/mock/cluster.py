@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -99,6 +99,16 @@ class MockCluster:
         life = self._lives[pod["metadata"]["uid"]]
         async for piece in life.log(dict(params or {})):
             yield piece
+
+    def finish(self, path: str, *, exit_code: int, lines: Sequence[str] = ()) -> None:
+        """The pod at `path` writes `lines` and ends, now, whatever it was told to do."""
+        pod = self.objects.find(*_split(path))
+        life, now = self._lives[pod["metadata"]["uid"]], self._clock.time()
+        if life.task is not None:
+            life.task.cancel()
+        for line in lines:
+            life.running.write(now, line)
+        life.end(exit_code, now)
 
     def _begin(self, collection: str, pod: Object) -> None:
         self._addresses += 1

@@ -40,7 +40,7 @@ class Parts:
     streams: asyncio.Semaphore
     telemetry: Telemetry
     clock: Clock
-    flush: float = 2.0
+    flush: float = 1.5
     """Seconds at the end for the handler to take what is buffered."""
 
 

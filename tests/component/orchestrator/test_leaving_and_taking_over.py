@@ -10,7 +10,7 @@ from ottoscaler.orchestrator.mock.cluster import MockCluster
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 from ottoscaler.runtime.kube import KubeError
 from tests.component.orchestrator.living import settled
-from tests.component.orchestrator.mocked import Calls, Faulty, serving, settings, until_gone, workers
+from tests.component.orchestrator.mocked import PODS, Calls, Faulty, serving, settings, until_gone, workers
 from tests.orchestrator.handler import Answer, Handler
 from tests.redis.server import RedisServer
 from tests.waiting import until
@@ -74,15 +74,15 @@ async def test_what_ended_while_nobody_watched_is_told_and_removed() -> None:
     async with MockCluster(start_seconds=0.0, stop_seconds=0.0) as cluster, Handler() as handler:
         configuration = settings(handler={"address": handler.address}, workers={"retain": "1s"})
         async with serving(cluster, configuration) as calls:
-            good = await order(calls, 3, seconds=0.3, lines=2)
-            (bad,) = await order(calls, 1, seconds=0.3, lines=2, exit_code=3)
+            names = await order(calls, 4, seconds=600, lines=0)
             await until(lambda: all(each.phase == "Running" for each in workers(cluster)))
-        await until(lambda: all(each.ended for each in workers(cluster)), what="all have ended alone")
-        assert len(workers(cluster)) == 4
+        for name in names:
+            cluster.finish(f"{PODS}/{name}", exit_code=3 if name == names[0] else 0, lines=["one", "two"])
+        assert all(each.ended for each in workers(cluster))
         async with serving(cluster, configuration, identity="next"):
             await until_gone(cluster)
-        for name in (*good, bad):
-            assert handler.received.lines(name) == lines(name, 2)
+        assert all(handler.received.lines(name) == ["one", "two"] for name in names)
+        bad, *good = names
         assert [handler.received.stages(name) for name in good] == [TOLD] * 3
         assert handler.received.stages(bad) == ["CREATED", "RUNNING", "FAILED"]
         assert handler.received.notifications[bad][-1].metadata["exit_code"] == "3"
