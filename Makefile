@@ -16,10 +16,11 @@ help: ## what can be made
 
 $(READY): requirements/dev.lock pyproject.toml
 	@PYTHON=$(PYTHON) scripts/bootstrap venv
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@echo "installing the packages of $< into $(VENV): once, a minute or two"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
 
 run: $(READY) ## the main job on this machine: jobs come and go, the metric follows
 	@scripts/bootstrap run
