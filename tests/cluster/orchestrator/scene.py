@@ -148,13 +148,14 @@ class Scene:
 
 @asynccontextmanager
 async def scene(kubeconfig: Path, namespace: str) -> AsyncIterator[Scene]:
-    """Redis that forgets nothing when it is killed, and a handler that takes everything."""
+    """Redis that forgets nothing when it is killed (it writes before it answers), a handler that takes everything."""
     directory = Path(tempfile.mkdtemp(prefix="orchestrator-"))
     directory.chmod(0o755)
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         kube = await stack.enter_async_context(await KubeClient.connect(kubeconfig))
-        server = stack.enter_context(RedisServer("--appendonly", "yes", "--appendfsync", "everysec"))
+        # Not `everysec`: while one fsync takes long, that answers commands before it has written them.
+        server = stack.enter_context(RedisServer("--appendonly", "yes", "--appendfsync", "no"))
         client = redis.asyncio.Redis(port=server.port, protocol=2)
         stack.push_async_callback(client.aclose)
         handler = await stack.enter_async_context(Handler())
