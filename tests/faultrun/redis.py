@@ -28,7 +28,7 @@ _MAX_AGE = 3.0
 _BACK_OFF = 1.0
 """The supervisor's longest for sources that are read more often than that."""
 _SKEWS = (-7200.0, -60.0, -3.0, 0.0, 3.0, 60.0, 7200.0)
-_PROXIED = 6
+_PROXIED = 10
 
 
 class RedisScene:

@@ -11,7 +11,7 @@ from tests.faultrun.possessions import Possessions, settled, with_threads_of_its
 from tests.faultrun.scene import Scene
 from tests.faultrun.verdict import Outcome, Verdict
 
-QUEUES = 8
+QUEUES = 12
 _WARM_UP = 24
 """Faults before the first count, after which libraries are imported and their caches filled."""
 
@@ -64,7 +64,7 @@ async def firestore_at(address: str, seed: int) -> AsyncIterator[Scene]:
     """Collections in the emulator at `address`."""
     from tests.faultrun.firestore import firestore_scene
 
-    async with firestore_scene(address, queues=QUEUES - 2, seed=seed) as scene:
+    async with firestore_scene(address, queues=QUEUES // 2, seed=seed) as scene:
         yield scene
 
 
