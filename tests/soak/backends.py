@@ -79,7 +79,6 @@ class RtdbQueues:
             {
                 "name": f"rtdb-{mode}",
                 "interval": "5s",
-                "timeout": "5s",
                 "firebase": {"databaseURL": url, "path": f"requestedJobs/{mode}", "mode": mode},
             }
             for mode in self._MODES
@@ -127,7 +126,7 @@ class RedisQueues:
             {"name": key, "redis": {"url": url, "lists": {"waiting": [key], "processing": [f"{key}:active"]}}}
             for key in self._lists
         ]
-        return [{"interval": "2s", "timeout": "5s", **queue} for queue in streams + lists]
+        return [{"interval": "2s", **queue} for queue in streams + lists]
 
     async def change(self) -> None:
         for key in self._rng.sample(list(self._undelivered), 4):
@@ -168,7 +167,7 @@ class FirestoreQueues:
 
     def queues(self) -> list[dict[str, Any]]:
         block = {"project": "soak", "collection": self._COLLECTION}
-        return [{"name": "firestore", "interval": "10s", "timeout": "5s", "firestore": block}]
+        return [{"name": "firestore", "interval": "10s", "firestore": block}]
 
     async def change(self) -> None:
         if self._rng.random() < 0.8:
@@ -202,7 +201,7 @@ class PrometheusQueues:
         url = f"http://127.0.0.1:{self.proxy.port}"
         queries = {"prometheus-now": "vector(7)"} | ({"prometheus": "jobs_waiting"} if self._scraped else {})
         return [
-            {"name": name, "interval": "5s", "timeout": "5s", "prometheus": {"url": url, "waiting": query}}
+            {"name": name, "interval": "5s", "prometheus": {"url": url, "waiting": query}}
             for name, query in queries.items()
         ]
 
@@ -219,7 +218,7 @@ class Page:
     def __init__(self) -> None:
         self.jobs = 0
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         return web.Response(
             text=f"jobs_waiting {self.jobs}\n", headers={"Content-Type": "text/plain; version=0.0.4"}
         )
@@ -278,7 +277,7 @@ async def _firestore(address: str, stack: contextlib.AsyncExitStack) -> AsyncCli
 async def _serve(page: Page, stack: contextlib.AsyncExitStack) -> str:
     """Starts the exporter; its `host:port`."""
     application = web.Application()
-    application.router.add_get("/metrics", page)
+    application.router.add_get("/metrics", page.answer)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

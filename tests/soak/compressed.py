@@ -84,7 +84,8 @@ async def _soak(directory: Path, *, seed: int, pace: Pace, speed: float) -> tupl
         return tracemalloc.get_traced_memory()[0] / _MIB
 
     async with backends(rng, scraped=False) as servers, client_session(600.0) as session:
-        queues = [queue for backend in servers for queue in backend.queues()]
+        # what the servers do takes as long as it does
+        queues = [{"timeout": "90s", **queue} for backend in servers for queue in backend.queues()]
         file = write_configuration({"queues": queues}, directory, port=port, http=free_port())
         serving = asyncio.create_task(run(Options(config=file, standalone=True), clock=CompressedClock()))
         try:

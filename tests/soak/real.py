@@ -12,6 +12,6 @@ async def soak(directory: Path, *, seed: int, pace: Pace) -> Outcome:
     """What happened."""
     rng = random.Random(seed)
     async with backends(rng) as servers:
-        queues = [queue for backend in servers for queue in backend.queues()]
+        queues = [{"timeout": "5s", **queue} for backend in servers for queue in backend.queues()]
         async with adapter({"queues": queues}, directory) as running:
             return await Soak(running, directory / "adapter.json", servers, rng, pace).run()

@@ -4,17 +4,11 @@ An id `milliseconds-sequence` is two 64-bit numbers; as one integer it compares,
 away.
 """
 
-from functools import lru_cache
-
 _HALF = (1 << 64) - 1
 
 
-@lru_cache(maxsize=16384)
 def parse_id(text: bytes) -> int:
-    """The number of an id as the server writes it. Raises `ValueError` when it is none.
-
-    Remembered, because the same few ids of each stream come back at every reading.
-    """
+    """The number of an id as the server writes it. Raises `ValueError` when it is none."""
     milliseconds, _, sequence = text.partition(b"-")
     if not milliseconds.isdigit() or not sequence.isdigit():
         raise ValueError("not the id of a stream entry")
