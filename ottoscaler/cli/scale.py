@@ -1,7 +1,8 @@
 """`ottoscaler scale`: workers of a task, by calls to the orchestrator."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -22,7 +23,7 @@ from ottoscaler.cli.calls import (
     target,
 )
 from ottoscaler.cli.reporting import Output, OutputOption, fail, print_json, run
-from ottoscaler.cli.workers import Display, changes, failed, plain, print_line, show, unfinished
+from ottoscaler.cli.workers import Display, changes, failed, plain, present, print_line, show, unfinished
 
 if TYPE_CHECKING:
     from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
@@ -68,7 +69,10 @@ def down(
     server_name: ServerName = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Leave at most so many workers of a task: those that wait go first, then the youngest."""
+    """Leave at most so many workers of a task: those that wait go first, then the youngest.
+
+    With --watch it goes on until those that were removed are gone.
+    """
     to = target(server, ca_file=ca_file, cert_file=cert_file, key_file=key_file, server_name=server_name)
     _run(_down(to, task, workers, seconds_of(timeout), output, watch=watch))
 
@@ -100,8 +104,10 @@ async def _up(to: Target, task: str, workers: int, timeout: float, output: Outpu
         answer = await _ask(lambda: stub.ScaleUp(request, timeout=timeout), to, timeout)
         _show_answer(answer, output, in_a_line=watch)
         if watch and answer.worker_pod_names:
-            bad = await _watch_until_ended(stub, to, task, set(answer.worker_pod_names), timeout, output)
-            if bad:
+            names = set(answer.worker_pod_names)
+            ask = _question(stub, to, task, timeout)
+            last = await _watch(ask, lambda found: unfinished(found, names) == 0, timeout, output)
+            if bad := failed(last, names):
                 raise CallError(f"{len(bad)} of {len(answer.worker_pod_names)} workers failed")
     _check(answer, server=to.address)
 
@@ -114,7 +120,9 @@ async def _down(to: Target, task: str, keep: int, timeout: float, output: Output
         answer = await _ask(lambda: stub.ScaleDown(request, timeout=timeout), to, timeout)
         _show_answer(answer, output, in_a_line=watch)
         if watch and answer.worker_pod_names:
-            await _watch_until_ended(stub, to, task, set(answer.worker_pod_names), timeout, output)
+            names = set(answer.worker_pod_names)
+            ask = _question(stub, to, task, timeout)
+            await _watch(ask, lambda found: not present(found, names), timeout, output)
     _check(answer, server=to.address)
 
 
@@ -124,26 +132,23 @@ async def _status(to: Target, task: str, timeout: float, output: Output, *, watc
         if not watch:
             show(await ask(), output)
             return
-        with Display(output) as display:
-            async for found in changes(ask, patience=timeout):
-                display.update(found)
+        await _watch(ask, lambda _: False, timeout, output)
 
 
-async def _watch_until_ended(
-    stub: "OttoscalerServiceStub",
-    to: Target,
-    task: str,
-    names: Collection[str],
+async def _watch(
+    ask: Callable[[], Awaitable["pb.WorkerStatusResponse"]],
+    over: Callable[["pb.WorkerStatusResponse"], bool],
     timeout: float,
     output: Output,
-) -> list[str]:
-    """Those of `names` that have failed, when none of them is left to wait for."""
+) -> "pb.WorkerStatusResponse":
+    """Shows every change; the first status of which `over` is true."""
     with Display(output) as display:
-        async for found in changes(_question(stub, to, task, timeout), patience=timeout):
-            display.update(found)
-            if not unfinished(found, names):
-                return failed(found, names)
-    return []
+        async with aclosing(changes(ask, patience=timeout)) as seen:
+            async for found in seen:
+                display.update(found)
+                if over(found):
+                    return found
+    raise AssertionError("changes never end by themselves")
 
 
 def _question(

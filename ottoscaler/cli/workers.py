@@ -6,7 +6,7 @@ table is drawn anew; elsewhere each change is a line, and with `-o json` each ch
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ def _row(worker: "pb.WorkerPodStatus", now: float) -> tuple[str, ...]:
 
 async def changes(
     ask: Callable[[], Awaitable["pb.WorkerStatusResponse"]], *, patience: float, interval: float = INTERVAL
-) -> AsyncIterator["pb.WorkerStatusResponse"]:
+) -> AsyncGenerator["pb.WorkerStatusResponse", None]:
     """Each answer that differs from the one before.
 
     Once there was an answer, a server that is away is asked again for `patience` seconds; then, and for
@@ -149,6 +149,11 @@ def _table(status: "pb.WorkerStatusResponse") -> Table:
 def unfinished(status: "pb.WorkerStatusResponse", names: Collection[str]) -> int:
     """How many of `names` still wait or run; one that is gone has ended."""
     return sum(each.pod_name in names and each.status not in _ENDED for each in status.workers)
+
+
+def present(status: "pb.WorkerStatusResponse", names: Collection[str]) -> bool:
+    """Whether one of `names` still exists, ended or not."""
+    return any(each.pod_name in names for each in status.workers)
 
 
 def failed(status: "pb.WorkerStatusResponse", names: Collection[str]) -> list[str]:

@@ -85,7 +85,7 @@ async def test_a_watch_shows_every_change_until_it_is_interrupted(tmp_path: Path
             watch.interrupt()
             ended = await watch.end()
         assert (ended.status, ended.err) == (130, "")
-        async with Command("scale", "status", "--watch", "-o", "json", "--timeout", "1s", *server) as watch:
+        async with Command("scale", "status", "--watch", "-o", "json", "--timeout", "3s", *server) as watch:
             assert json.loads(await watch.line())["total_count"] == 0
             await replica.end()
             ended = await watch.end()
@@ -140,10 +140,10 @@ async def test_an_interruption_cancels_the_pipeline_and_says_so(tmp_path: Path) 
 async def test_a_pipeline_that_takes_too_long_is_cancelled(tmp_path: Path) -> None:
     file = pipeline(tmp_path, {"id": "long", "config": {"mock_seconds": "600"}}, id="release-1")
     async with mocked(tmp_path) as (_, server):
-        ended = await ottoscaler("pipeline", "run", "--file", file, "--timeout", "2s", *server)
+        ended = await ottoscaler("pipeline", "run", "--file", file, "--timeout", "4s", *server)
         assert ended.status == 1
         assert ended.err == (
-            "error: pipeline release-1 took longer than 2s and is cancelled: --timeout allows more\n"
+            "error: pipeline release-1 took longer than 4s and is cancelled: --timeout allows more\n"
         )
 
 
