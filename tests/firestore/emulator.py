@@ -73,9 +73,10 @@ class Emulator:
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
             )
-        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        patience = aiohttp.ClientTimeout(total=2.0)  # what it is asked too early it may never answer
+        async with asyncio.timeout(60), aiohttp.ClientSession(timeout=patience) as session:
             while True:
-                with contextlib.suppress(aiohttp.ClientError):
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(f"http://{self.address}/") as answer:
                         if answer.status == 200:
                             return
