@@ -21,7 +21,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PYTEST = (sys.executable, "-m", "pytest", "-q", "--color=no", "--durations=5")
 QUIET = ("-q", "--color=no")
-BUT_ORCHESTRATOR = ("--ignore-glob=*/test_orchestrator_*",)
 CLUSTER = (sys.executable, "-m", "tests.cluster")
 
 
@@ -52,17 +51,7 @@ _OWN_CLUSTER = (
     ),
     Suite(
         "cluster",
-        # the orchestrator is in the making: `make test-orchestrator` runs what there is
-        (
-            *CLUSTER,
-            "pytest",
-            *QUIET,
-            "--durations=10",
-            "-m",
-            "not windows",
-            *BUT_ORCHESTRATOR,
-            "tests/cluster",
-        ),
+        (*CLUSTER, "pytest", *QUIET, "--durations=10", "-m", "not windows", "tests/cluster"),
         needs=("build",),
         after=("component",),
     ),

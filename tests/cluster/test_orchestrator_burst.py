@@ -4,11 +4,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.bench.figures import quantile
 from tests.cluster.orchestrator.births import births
 from tests.cluster.orchestrator.figures import SIZES, record
 from tests.cluster.orchestrator.scene import STREAM, scene
 from tests.waiting import until
+
+pytestmark = pytest.mark.own_cluster  # what ran is told by a file of the node
 
 EACH = 5
 

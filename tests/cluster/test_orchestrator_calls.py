@@ -12,6 +12,8 @@ from ottoscaler.orchestrator.protocol.ottoscaler_pb2_grpc import OttoscalerServi
 from tests.cluster.orchestrator.scene import scene
 from tests.waiting import until
 
+pytestmark = pytest.mark.own_cluster  # what ran is told by a file of the node
+
 HELD = "echo $OTTO_WORKER_ID >> /evidence/ran; exec sleep 60"
 Status = pb.ScaleResponse.Status
 

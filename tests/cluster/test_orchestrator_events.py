@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.orchestrator.scene import scene
 from tests.waiting import until
+
+pytestmark = pytest.mark.own_cluster  # what ran is told by a file of the node
 
 HELD = "echo $OTTO_WORKER_ID >> /evidence/ran; exec sleep 60"
 

@@ -10,6 +10,8 @@ from tests.cluster.orchestrator.figures import SEED, SIZES, record
 from tests.cluster.orchestrator.scene import scene
 from tests.cluster.orchestrator.storm import restart_redis, storm
 
+pytestmark = pytest.mark.own_cluster  # what ran is told by a file of the node
+
 
 async def test_killed_at_random_moments(namespace: str, kubeconfig: Path) -> None:
     async with scene(kubeconfig, namespace) as here, here.replica(here.settings()) as replica:
@@ -34,7 +36,6 @@ async def test_redis_restarted_in_the_middle(namespace: str, kubeconfig: Path) -
         assert outages <= times + SIZES.kills, "an outage is logged once, in each life"
 
 
-@pytest.mark.own_cluster
 async def test_api_server_restarted_in_the_middle(namespace: str, kubeconfig: Path, cluster: Cluster) -> None:
     async with scene(kubeconfig, namespace) as here, here.replica(here.settings()) as replica:
         figures = await storm(

@@ -5,12 +5,16 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.orchestrator.births import Births, births
 from tests.cluster.orchestrator.figures import SEED, SIZES, record
 from tests.cluster.orchestrator.scene import scene
 from tests.cluster.orchestrator.storm import Producer
 from tests.orchestrator.replica import Replica
 from tests.waiting import until
+
+pytestmark = pytest.mark.own_cluster  # what ran is told by a file of the node
 
 ROUNDS = max(1, SIZES.kills // 4)
 """Each kills the one that leads then."""
