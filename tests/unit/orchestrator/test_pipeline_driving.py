@@ -1,10 +1,12 @@
 """What the engine does with one pipeline, moment by moment, in virtual time."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from ottoscaler.orchestrator.mock.cluster import MockCluster
@@ -13,6 +15,7 @@ from ottoscaler.orchestrator.pipelines.model import RetryRule, RunSpec, StageSpe
 from ottoscaler.orchestrator.pipelines.record import Run
 from ottoscaler.orchestrator.pipelines.runs import Runs
 from ottoscaler.orchestrator.tending.quota import Limits
+from ottoscaler.runtime.kube import KubeError
 from tests.orchestrator.dying import Faults
 from tests.orchestrator.pipelines import NAMESPACE, PODS, RECORDS, Witness, lead, world
 from tests.virtual import VirtualClock
@@ -75,6 +78,53 @@ async def test_a_leader_may_die_at_any_call() -> None:
                 assert statuses(witness) == {"a": "COMPLETED", "b": "COMPLETED"}, f"died at call {at}"
                 assert witness.born.total() == 5, f"died at call {at}"
     assert calls > 15
+
+
+@pytest.mark.looptime
+async def test_a_list_that_is_older_than_a_pod_does_not_make_it_gone() -> None:
+    """Watches begin again all the time, with lists that lack what was created meanwhile."""
+    stages = [StageSpec(id=f"s{number}", count=3, config=BRIEF) for number in range(8)]
+    for number, each in enumerate(stages[1:], 1):
+        stages[number] = msgspec.structs.replace(each, depends_on=(f"s{number - 1}",))
+    for seed in range(4):
+        async with world() as (cluster, witness):
+            await start(cluster, *stages)
+            async with led(cluster, Faults(random.Random(seed), relisting=0.5)):
+                await until_over(witness)
+            assert set(statuses(witness).values()) == {"COMPLETED"}
+            assert not witness.wrong
+
+
+class ReadOnlyAtTimes(MockCluster):
+    """A cluster that refuses to write records while `closed`."""
+
+    closed = False
+
+    async def replace(self, path: str, body: Any, params: Any = None) -> Any:
+        if self.closed:
+            raise KubeError(status=503, reason="ServiceUnavailable", message="closed")
+        return await super().replace(path, body, params)
+
+
+@pytest.mark.looptime
+async def test_an_ended_pod_stays_until_the_record_knows_how_it_ended() -> None:
+    async with ReadOnlyAtTimes(clock=VirtualClock(), start_seconds=0.1) as cluster:
+        run = await start(cluster, StageSpec(id="s", count=2, config=BRIEF))
+
+        def phases() -> list[str]:
+            return [each["status"]["phase"] for each in cluster.objects.items(PODS)]
+
+        async with led(cluster):
+            await until(lambda: phases() == ["Running"] * 2, within=10)
+            cluster.closed = True
+            await asyncio.sleep(30)
+            assert phases() == ["Succeeded"] * 2
+        cluster.closed = False
+        async with led(cluster):
+            await until(lambda: not phases(), within=30, what="now they may go")
+        ended = await Runs(cluster, NAMESPACE).read(run.name)
+        assert ended is not None
+        assert ended.state.outcome == "COMPLETED"
 
 
 @pytest.mark.looptime

@@ -66,7 +66,9 @@ def stages(draw: st.DrawFn, name: str, before: list[str]) -> tuple[pb.PipelineSt
         case "hangs":
             config["mock_seconds"] = "100000"
     policy = pb.RetryPolicy(
-        max_attempts=attempts, retry_delay_seconds=draw(st.integers(0, 4)), retryable_failures=retryable
+        max_attempts=attempts,
+        retry_delay_seconds=draw(st.sampled_from([0, 0, 1, 4])),
+        retryable_failures=retryable,
     )
     after = draw(st.sets(st.sampled_from(before))) if before else set()
     made = stage(
@@ -97,7 +99,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         seed=draw(st.integers(0, 2**20)),
         deaths=tuple(draw(st.lists(st.integers(1, 60), max_size=4))),
         failing=draw(st.sampled_from([0.0, 0.0, 0.1, 0.3])),
-        relisting=draw(st.sampled_from([0.0, 0.0, 0.1])),
+        relisting=draw(st.sampled_from([0.0, 0.0, 0.3])),
         cancel_after=draw(st.sampled_from([None, None, None, 0.0, 0.3, 2.0, 9.0])),
         reads_every=draw(st.sampled_from([0.0, 0.0, 1.0, 30.0])),
         limits=draw(st.sampled_from([None, None, Limits(per_task=1), Limits(total=2)])),
