@@ -51,6 +51,17 @@ class Backoff:
         self._step = min(self._initial, self._maximum)
 
 
+def end_if_cancelled() -> None:
+    """Raises `CancelledError` when the current task was asked to end and something swallowed that.
+
+    A `TaskGroup` does (Python 3.11) when one of its tasks fails while it is cancelled, and gRPC does when it reports
+    a cancelled call as an error of the call. Loops that go on after errors call this before they do.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def supervise(
     run: Callable[[], Awaitable[None]],
     *,
@@ -72,6 +83,7 @@ async def supervise(
         try:
             await run()
         except Exception as raised:  # the one place where everything is caught: this is the supervisor
+            end_if_cancelled()
             error = raised
         if clock.monotonic() - started >= healthy_after:
             backoff.reset()

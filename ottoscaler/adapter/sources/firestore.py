@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ottoscaler.adapter.reading import ReadFailure, Reading
 from ottoscaler.adapter.sources.base import Publish, Queue, Source, SourceContext, SourceError
 from ottoscaler.adapter.sources.firestore_settings import MINIMUM_INTERVAL, FirestoreSettings
-from ottoscaler.runtime.tasks import Backoff
+from ottoscaler.runtime.tasks import Backoff, end_if_cancelled
 
 if TYPE_CHECKING:
     from google.cloud.firestore import AsyncClient
@@ -91,6 +91,7 @@ class FirestoreSource:
                     known, wait = taken.measured_at, min(interval, _TAKE_SECONDS)
                 backoff.reset()
             except SourceError as error:
+                end_if_cancelled()
                 publish(
                     ReadFailure(
                         queue=queue.name,

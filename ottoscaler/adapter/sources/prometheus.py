@@ -22,7 +22,7 @@ from ottoscaler.adapter.sources.prometheus_client import Access, AccessFiles, Pr
 from ottoscaler.adapter.sources.prometheus_series import reading_of
 from ottoscaler.adapter.sources.prometheus_settings import PrometheusSettings
 from ottoscaler.runtime.clock import Clock
-from ottoscaler.runtime.tasks import Backoff
+from ottoscaler.runtime.tasks import Backoff, end_if_cancelled
 
 _SPREAD = 0.1
 """Share of an interval by which measurements are spread, so that many queues are not asked in step."""
@@ -82,6 +82,7 @@ class PrometheusSource:
                 backoff.reset()
                 wait = queue.interval
             except SourceError as error:
+                end_if_cancelled()
                 publish(
                     ReadFailure(
                         queue=queue.name,

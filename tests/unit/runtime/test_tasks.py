@@ -97,3 +97,26 @@ async def test_cancellation_passes_through() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.looptime
+async def test_a_cancellation_that_the_run_swallowed_ends_it_all_the_same() -> None:
+    runs = 0
+
+    async def run() -> None:
+        nonlocal runs
+        runs += 1
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            raise OSError("a library's word for being cancelled") from None
+
+    failures: list[Exception] = []
+    task = asyncio.create_task(
+        supervise(run, backoff=Backoff(), on_failure=lambda error, delay: failures.append(error))
+    )
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (runs, failures) == (1, [])
