@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ottoscaler/__init__.py)
 
-.PHONY: help run test check format unit component test-cluster test-orchestrator bench bench-orchestrator proof-orchestrator chart-schema proof-faults proof-fuzz proof-orchestrator-logs proof-redis-model proof-soak bench-sources proto lock \
+.PHONY: help run test check format unit component test-cluster test-orchestrator bench bench-orchestrator proof-orchestrator chart-schema proof-faults proof-fuzz proof-orchestrator-logs proof-pipelines proof-redis-model proof-soak bench-sources proto lock \
 	images cluster-up cluster-down clean
 
 help: ## what can be made
@@ -101,6 +101,9 @@ proof-orchestrator-logs: $(READY) ## 100 workers × 1,000 lines to a handler tha
 	@scripts/bootstrap test
 	OTTOSCALER_WORKERS=100 OTTOSCALER_LINES=1000 OTTOSCALER_REPORT=docs/results/orchestrator-logs.md \
 		$(BIN)/python -m tests.cluster pytest -s -q tests/cluster/test_orchestrator_logs.py
+
+proof-pipelines: $(READY) ## 2,000 random pipelines in virtual time, with failing calls, deaths and late lists
+	PIPELINE_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/unit/orchestrator/test_pipeline_engine.py
 
 proof-redis-model: $(READY) ## ten thousand random commands against a model; result in docs/results/
 	@scripts/bootstrap run
