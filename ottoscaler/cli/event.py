@@ -21,7 +21,13 @@ from ottoscaler.runtime.config import ConfigError
 from ottoscaler.runtime.redis import RedisConnection
 from ottoscaler.runtime.values import format_duration
 
-app = typer.Typer(name="event", help="Scaling events on the Redis stream.", no_args_is_help=True)
+app = typer.Typer(
+    name="event",
+    help="Scaling events on the Redis stream.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 _MOST = 1000
 _KNOWN = ("type", "pod_count", "task_id", "repository", "commit_sha", "triggered_by", "reason")
 

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from ottoscaler.cli.pipeline_view import View
     from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 
-app = typer.Typer(name="pipeline", help="Pipelines of worker pods.", no_args_is_help=True)
+app = typer.Typer(
+    name="pipeline",
+    help="Pipelines of worker pods.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.callback()

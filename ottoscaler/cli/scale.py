@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
     from ottoscaler.orchestrator.protocol.ottoscaler_pb2_grpc import OttoscalerServiceStub
 
-app = typer.Typer(name="scale", help="Worker pods of a task.", no_args_is_help=True)
+app = typer.Typer(
+    name="scale",
+    help="Worker pods of a task.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 T = TypeVar("T")
 
 _MOST = 2**31 - 1

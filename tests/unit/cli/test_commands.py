@@ -1,6 +1,7 @@
 """What people type, and what they get: tables or JSON, one line and a status for every failure."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,28 @@ def test_help_names_every_command() -> None:
     commands = "adapter apiservice config event hpa metrics orchestrator pipeline record scale"
     for command in commands.split():
         assert f" {command} " in text
+
+
+@pytest.mark.parametrize("group", ["event", "pipeline", "scale"])
+def test_a_group_that_runs_without_the_others_is_the_same(
+    group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arguments in ([group, "--help"], [group], [group, "nonsense"]):
+        alone = subprocess.run(
+            [sys.executable, "-m", "ottoscaler", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"COLUMNS": "80", "TERM": "dumb"},
+        )
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setenv("TERM", "dumb")
+        among = CliRunner().invoke(app, arguments, prog_name="ottoscaler")
+        assert (alone.returncode, alone.stdout, alone.stderr) == (
+            among.exit_code,
+            among.stdout,
+            among.stderr,
+        )
 
 
 def test_a_command_imports_grpc_and_redis_only_when_it_calls() -> None:
