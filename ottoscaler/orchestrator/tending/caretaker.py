@@ -11,6 +11,7 @@ bounded: without its pod such an event would create the worker a second time.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,6 +33,9 @@ from ottoscaler.runtime.log import get_logger
 from ottoscaler.runtime.tasks import Backoff
 
 log = get_logger("workers")
+
+_NOTE = 10.0
+"""Seconds that a removal waits at most for its mark to be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +94,8 @@ class Caretaker:
         self._outbox = Outbox()
         self._outbox.on_told = lambda told: around.marks.told(worker.name, Stage(told.status), worker.task_id)
         self._gone = False
+        self._end: Transition | None = None
+        self._forwarding: asyncio.Task[None] | None = None
         self._lines = mark.lines
         self._buffer = LogBuffer(
             lines=around.rules.buffer_lines, size=around.rules.buffer_bytes, budget=around.budget
@@ -124,6 +130,7 @@ class Caretaker:
         around = self._around
         for transition in news:
             if transition.stage.final:
+                self._end = transition
                 around.telemetry.ended.labels(transition.stage.name.lower()).inc()
                 log.info(
                     "worker ended",
@@ -143,14 +150,33 @@ class Caretaker:
         if not self._gone:
             await around.settled.wait(self.worker)
             await self._retain()
+            await self._note_end()
             await self._remove()
         await self._until(lambda: self._gone)
         if handed_over:
             around.marks.forget(self.worker.name)
+        else:
+            around.spawn(self._forget_later())
+
+    async def _note_end(self) -> None:
+        """Without its pod only the mark can tell a successor how the worker ended, and that this was told."""
+        if self._around.link is None:
+            return
+        if self._end is not None:
+            self._around.marks.ended(self.worker.name, self._end.stage, self._end.reason)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_NOTE):
+                await self._around.marks.written(self.worker.name)
+
+    async def _forget_later(self) -> None:
+        if self._forwarding is not None:
+            await asyncio.wait({self._forwarding})
+        await self._outbox.empty.wait()
+        self._around.marks.forget(self.worker.name)
 
     async def _log_and_end(self, link: HandlerLink) -> bool:
         """Until the worker has ended and the handler has its log and its end; False when that took too long."""
-        forwarding = self._around.spawn(self._forwarder(link).run())
+        self._forwarding = forwarding = self._around.spawn(self._forwarder(link).run())
         try:
             await self._until(lambda: self.worker.has_log or self.over)
             if self._around.rules.follow_logs and self.worker.has_log:

@@ -5,6 +5,7 @@ within a quarter of a second, how far logs were taken every two seconds, and eve
 leader that dies without warning repeats at most that much to the handler, under the same numbers.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +39,9 @@ class Mark:
     lines: int = 0
     """How many lines that was, dropped ones included."""
     task_id: str = ""
+    end: Stage | None = None
+    """How it ended, when its pod had to be removed before the handler could be told."""
+    why: str = ""
 
 
 class _Entry(msgspec.Struct, omit_defaults=True):
@@ -46,6 +50,8 @@ class _Entry(msgspec.Struct, omit_defaults=True):
     repeats: int = 0
     lines: int = 0
     task: str = ""
+    end: int = -1
+    why: str = ""
 
 
 class Marks:
@@ -58,6 +64,9 @@ class Marks:
         self._marks: dict[str, Mark] = {}
         self._soon: set[str] = set()
         self._later: set[str] = set()
+        self._writing: set[str] = set()
+        self._written = asyncio.Event()
+        """Set, and replaced, after each write."""
 
     def get(self, pod: str) -> Mark:
         """The worker's mark; an empty one when nothing is known."""
@@ -72,6 +81,22 @@ class Marks:
         short = task_id if len(task_id) <= 128 else ""
         if self._set(pod, replace(self.get(pod), told=stage, task_id=short)):
             self._soon.add(pod)
+
+    def ended(self, pod: str, stage: Stage, why: str) -> None:
+        """The worker came to `stage`, and the handler may not know it when its pod is removed."""
+        mark = self.get(pod)
+        if (mark.told is None or not mark.told.final) and self._set(
+            pod, replace(mark, end=stage, why=why[:200])
+        ):
+            self._soon.add(pod)
+
+    async def written(self, pod: str) -> None:
+        """Returns when the API has all that is known of `pod`."""
+        if pod in self._later:
+            self._later.remove(pod)
+            self._soon.add(pod)
+        while pod in self._soon or pod in self._writing:
+            await self._written.wait()
 
     def taken(self, pod: str, position: Position | None, lines: int) -> None:
         """The handler has taken the log up to `position`."""
@@ -137,6 +162,7 @@ class Marks:
         changed, self._soon = self._soon, set()
         if not changed:
             return
+        self._writing = changed
         data = {pod: _encode(self._marks[pod]) if pod in self._marks else None for pod in changed}
         try:
             await self._kube.patch(config_maps_path(self._namespace, NAME), {"data": data})
@@ -146,6 +172,10 @@ class Marks:
                 await self._create_again()
             else:
                 raise
+        finally:
+            self._writing = set()
+            self._written.set()
+            self._written = asyncio.Event()
 
     async def _create_again(self) -> None:
         """Somebody deleted it."""
@@ -164,6 +194,8 @@ def _encode(mark: Mark) -> str:
         repeats=mark.position.repeats if mark.position else 0,
         lines=mark.lines,
         task=mark.task_id,
+        end=-1 if mark.end is None else mark.end.value,
+        why=mark.why,
     )
     return msgspec.json.encode(entry).decode()
 
@@ -173,7 +205,8 @@ def _decode(text: Any) -> Mark | None:
     try:
         entry = msgspec.json.decode(text, type=_Entry)
         told = None if entry.told < 0 else Stage(entry.told)
+        end = None if entry.end < 0 else Stage(entry.end)
     except (msgspec.DecodeError, ValueError, TypeError):
         return None
     position = Position(entry.at, entry.repeats) if entry.at else None
-    return Mark(told=told, position=position, lines=entry.lines, task_id=entry.task)
+    return Mark(told=told, position=position, lines=entry.lines, task_id=entry.task, end=end, why=entry.why)

@@ -117,7 +117,8 @@ class Tender:
             if self._parts.index.get(name) is not None:
                 continue
             mark = around.marks.get(name)
-            if mark.told is None or mark.told.final:
+            over = mark.told is not None and mark.told.final
+            if over or (mark.told is None and mark.end is None):
                 around.marks.forget(name)
                 continue
             outbox = Outbox()
@@ -127,9 +128,9 @@ class Tender:
                 pb.WorkerStatusNotification(
                     worker_id=name,
                     task_id=mark.task_id,
-                    status=Stage.TERMINATED.name,
+                    status=(mark.end or Stage.TERMINATED).name,
                     timestamp=format_time(around.clock.time()),
-                    reason="the pod went while no orchestrator was watching",
+                    reason=mark.why if mark.end else "the pod went while no orchestrator was watching",
                 ),
             )
 

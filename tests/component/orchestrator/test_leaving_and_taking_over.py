@@ -88,6 +88,41 @@ async def test_what_ended_while_nobody_watched_is_told_and_removed() -> None:
         assert handler.received.notifications[bad][-1].metadata["exit_code"] == "3"
 
 
+async def test_an_end_that_was_told_is_noted_before_its_pod_is_removed() -> None:
+    """Else a successor finds a worker that runs by its mark and is gone: it would tell of another end."""
+    async with MockCluster(start_seconds=0.0, stop_seconds=0.0) as cluster, Handler() as handler:
+        faulty = Faulty(cluster)
+        configuration = settings(handler={"address": handler.address})
+        async with serving(faulty, configuration) as calls:
+            names = await order(calls, 3, seconds=0.2, lines=1)
+            await until(lambda: all(handler.received.stages(name) == TOLD[:2] for name in names))
+            faulty.fault = lambda verb, path: AWAY if path.endswith("ottoscaler-marks") else None
+            await until(lambda: all(handler.received.stages(name) == TOLD for name in names))
+            assert len(workers(cluster)) == 3
+        async with serving(cluster, configuration, identity="next"):
+            await until_gone(cluster)
+        assert all(handler.received.told(name) == TOLD for name in names)
+
+
+async def test_an_end_that_nobody_took_is_told_by_the_successor() -> None:
+    """The handler was away until the pods had to go, and the replica went too."""
+    async with MockCluster(start_seconds=0.0, stop_seconds=0.0) as cluster, Handler() as handler:
+        configuration = settings(
+            handler={"address": handler.address, "handover": "200ms"}, workers={"retain": "100ms"}
+        )
+        await handler.stop()
+        async with serving(cluster, configuration) as calls:
+            (good,) = await order(calls, 1, seconds=0.05, lines=1)
+            (bad,) = await order(calls, 1, seconds=0.05, lines=1, exit_code=3)
+            await until_gone(cluster)
+        await handler.start()
+        async with serving(cluster, configuration, identity="next"):
+            await until(lambda: handler.received.stages(good) and handler.received.stages(bad))
+        assert handler.received.stages(good) == ["COMPLETED"]
+        (news,) = handler.received.notifications[bad]
+        assert (news.status, news.reason) == (pb.WorkerStatusNotification.FAILED, "exited with code 3")
+
+
 async def test_a_replica_that_leaves_takes_no_new_events_and_finishes_those_in_hand(
     redis_server: RedisServer,
 ) -> None:
