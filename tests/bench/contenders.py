@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -93,6 +94,19 @@ def surroundings(directory: Path) -> Iterator[Surroundings]:
         yield Surroundings(directory, programs, redis)
 
 
+def _await_readings(port: int) -> None:
+    """Waits until an adapter has read every queue."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=10) as answer:
+            states = {queue["state"] for queue in json.load(answer)["queues"]}
+        if states == {"fresh"}:
+            return
+        if time.monotonic() > until:
+            raise BenchError(f"the adapter has not read every queue: some are {', '.join(sorted(states))}")
+        time.sleep(0.1)
+
+
 def _await(port: int) -> None:
     """Waits until somebody listens."""
     until = time.monotonic() + _PATIENCE
@@ -148,6 +162,7 @@ def adapter(around: Surroundings, *, queues: int = QUEUES) -> Iterator[Running]:
     command = [sys.executable, "-m", "ottoscaler", "adapter", "--config", str(config)]
     command += ["--kubeconfig", str(around.path("kubeconfig"))]
     with _answering("ours", command, around, port) as running:
+        _await_readings(http)
         yield running
 
 
