@@ -95,7 +95,7 @@ def parse_event(*, is_patch: bool) -> PushParser[list[Write]]:
 
 def split_path(path: str) -> Path:
     """The keys of `/a/b`; `/` is the node itself."""
-    return tuple(key for key in path.split("/") if key)
+    return tuple([key for key in path.split("/") if key])
 
 
 def _node() -> _Steps[Any]:

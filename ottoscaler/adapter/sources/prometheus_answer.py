@@ -103,8 +103,8 @@ def parse(status: int, body: bytes, *, what: str, keep: Sequence[str] = ()) -> S
             vector = _decode(data.result, list[_LabelledSample] if keep else list[_Sample])
             if vector is None:
                 raise _no_prometheus(body)
-            values = tuple(_value(sample, what) for sample in vector)
-            labels = tuple(_kept(sample.metric, keep, what) for sample in vector) if keep else ()
+            values = tuple([_value(sample, what) for sample in vector])
+            labels = tuple([_kept(sample.metric, keep, what) for sample in vector]) if keep else ()
             return Samples(values, is_scalar=False, labels=labels)
         case "scalar":
             sample = _decode(data.result, tuple[float, str])
