@@ -30,7 +30,7 @@ from tests.unit.adapter.firebase.truth import judge
 _MAX_AGE = 12.0
 _HURRY = 60.0
 """Every sleep of the adapter is so much shorter: the least interval lasts a quarter of a second."""
-_TIMEOUT = 3.0
+_TIMEOUT = 2.0
 _STATUSES = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -5,4 +5,4 @@ from tests.faultrun.short import nothing_false_is_served
 
 
 async def test_nothing_false_is_served_whatever_fails() -> None:
-    await nothing_false_is_served(STAGES["redis"], "redis", 40)
+    await nothing_false_is_served(STAGES["redis"], "redis", 30)
