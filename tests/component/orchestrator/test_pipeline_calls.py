@@ -24,6 +24,7 @@ from tests.waiting import until
 RECORDS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
 BRIEF = {"mock_seconds": "0.05", "mock_lines": "0"}
+LONG_NAME = "a-pipeline-whose-pods-have-long-names"
 LONG = {"mock_seconds": "600", "mock_lines": "0"}
 
 
@@ -212,10 +213,12 @@ async def test_a_client_that_goes_away_before_it_is_answered_leaves_nothing() ->
 
 async def test_a_client_that_reads_slowly_is_told_everything_and_holds_up_nothing() -> None:
     """Its run retries many times while it does not read at all; its messages exceed what the network holds."""
-    names = [f"s{number}" for number in range(6)]
-    flaky = BRIEF | {"mock_seconds": "0", "mock_failures": "4"}
-    policy = pb.RetryPolicy(max_attempts=5)
-    asked = request(*(stage(name, workers=60, config=flaky, retry_policy=policy) for name in names))
+    names = [f"a-stage-of-{number}" for number in range(3)]
+    flaky = BRIEF | {"mock_seconds": "0", "mock_failures": "3"}
+    policy = pb.RetryPolicy(max_attempts=4)
+    asked = request(
+        *(stage(name, workers=80, config=flaky, retry_policy=policy) for name in names), name=LONG_NAME
+    )
     async with cluster_of_pods() as cluster, replica(cluster) as address:
         options = (("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0))
         async with grpc.aio.insecure_channel(address, options=options) as channel:
@@ -224,13 +227,13 @@ async def test_a_client_that_reads_slowly_is_told_everything_and_holds_up_nothin
             assert told.of("") == ["STAGE_RUNNING"]
 
             def over() -> bool:
-                run = record(cluster)
+                run = record(cluster, LONG_NAME)
                 return run is not None and run.state.over
 
-            await until(over, what="the run is over, though nobody has read of it")
+            await until(over, within=120, what="the run is over, though nobody has read of it")
             while (progress := await call.read()) is not grpc.aio.EOF:
                 told.messages.append(progress)
-        retried = ["STAGE_RUNNING", "STAGE_RETRYING"] * 4
+        retried = ["STAGE_RUNNING", "STAGE_RETRYING"] * 3
         for name in names:
             assert told.of(name) == [*retried, "STAGE_RUNNING", "STAGE_COMPLETED"]
         assert told.last("").progress_percentage == 100
