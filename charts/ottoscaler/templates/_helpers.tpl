@@ -28,7 +28,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $grpc "tls" $tls }}
 {{- end }}
 {{- $made := dict "grpc" $grpc "http" (dict "address" "0.0.0.0:8081") "log" .Values.log "workers" (dict "namespace" (include "ottoscaler.workersNamespace" .)) }}
-{{- if .Values.orchestrator.redisPasswordSecret.name }}
+{{- if and .Values.orchestrator.redisPasswordSecret.name (kindIs "map" $given.events) }}
 {{- $_ := set $made "events" (dict "redis" (dict "passwordFile" (printf "/redis-password/%s" .Values.orchestrator.redisPasswordSecret.key))) }}
 {{- end }}
 {{- mergeOverwrite $made (deepCopy $given) | toYaml }}

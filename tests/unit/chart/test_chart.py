@@ -225,6 +225,9 @@ def test_workers_are_in_the_namespace_of_the_release_unless_it_is_given() -> Non
     settings = yaml.safe_load(objects["ConfigMap", "ottoscaler"]["data"]["orchestrator.yaml"])
     assert settings["workers"]["namespace"] == "scaling"
     assert settings["events"] is None, "no stream is read"
+    again = {"enabled": True, "config": {"events": None}, "redisPasswordSecret": {"name": "redis"}}
+    text = _objects({"orchestrator": again})["ConfigMap", "ottoscaler"]["data"]["orchestrator.yaml"]
+    assert yaml.safe_load(text)["events"] is None, "a password alone asks for no stream"
     assert objects["Role", "ottoscaler-orchestrator"]["metadata"]["namespace"] == "scaling"
 
 
