@@ -8,9 +8,11 @@ backoff, and tells its owner of every failure, so that none is silent.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from ottoscaler.runtime.clock import SYSTEM_CLOCK, Clock
+
+Result = TypeVar("Result")
 
 
 class Backoff:
@@ -51,15 +53,24 @@ class Backoff:
         self._step = min(self._initial, self._maximum)
 
 
-def end_if_cancelled() -> None:
-    """Raises `CancelledError` when the current task was asked to end and something swallowed that.
+async def isolated(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, done by a task of its own: for loops that go on after its errors.
 
-    A `TaskGroup` does (Python 3.11) when one of its tasks fails while it is cancelled, and gRPC does when it reports
-    a cancelled call as an error of the call. Loops that go on after errors call this before they do.
+    When the caller is cancelled, `work` is cancelled and the caller's `CancelledError` goes on, whatever `work` makes of
+    its own: gRPC reports a cancelled call as an error of the call, and a `TaskGroup` (Python 3.11) raises the failure of
+    one of its tasks instead. Nor is the caller taken for cancelled where it was not: such a `TaskGroup` leaves
+    `Task.cancelling()` raised in the task that it ran in.
     """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen, so that nobody is told that it was not
+        raise
+    return task.result()
 
 
 async def supervise(
@@ -81,9 +92,8 @@ async def supervise(
         started = clock.monotonic()
         error: Exception | None = None
         try:
-            await run()
+            await isolated(_awaited(run))
         except Exception as raised:  # the one place where everything is caught: this is the supervisor
-            end_if_cancelled()
             error = raised
         if clock.monotonic() - started >= healthy_after:
             backoff.reset()
@@ -91,6 +101,10 @@ async def supervise(
         if error is not None:
             on_failure(error, delay)
         await clock.sleep(delay)
+
+
+async def _awaited(run: Callable[[], Awaitable[None]]) -> None:
+    await run()
 
 
 class TaskSet:

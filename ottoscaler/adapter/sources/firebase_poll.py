@@ -16,7 +16,7 @@ from ottoscaler.adapter.sources.firebase_rest import RestDatabase
 from ottoscaler.adapter.sources.firebase_settings import FirebaseSettings
 from ottoscaler.adapter.sources.firebase_table import JobTable
 from ottoscaler.runtime.clock import Clock
-from ottoscaler.runtime.tasks import end_if_cancelled
+from ottoscaler.runtime.tasks import isolated
 
 _SPREAD = 0.1
 """Share of an interval by which measurements are spread, so that many queues are not asked in step."""
@@ -36,11 +36,10 @@ class PolledQueue:
         while True:
             began = clock.monotonic()
             try:
-                self._voice.publish(await self._node.measure(self.queue))
+                self._voice.publish(await isolated(self._node.measure(self.queue)))
                 backoff.reset()
                 wait = self.queue.interval
             except SourceError as error:
-                end_if_cancelled()
                 self._voice.fail(self.queue.name, error)
                 wait = min(self.queue.interval, backoff.next())
             wait *= self._voice.random.uniform(1 - _SPREAD, 1.0)

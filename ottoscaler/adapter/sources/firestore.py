@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ottoscaler.adapter.reading import ReadFailure, Reading
 from ottoscaler.adapter.sources.base import Publish, Queue, Source, SourceContext, SourceError
 from ottoscaler.adapter.sources.firestore_settings import MINIMUM_INTERVAL, FirestoreSettings
-from ottoscaler.runtime.tasks import Backoff, end_if_cancelled
+from ottoscaler.runtime.tasks import Backoff, isolated
 
 if TYPE_CHECKING:
     from google.cloud.firestore import AsyncClient
@@ -79,7 +79,7 @@ class FirestoreSource:
             began = clock.monotonic()
             try:
                 if self._context.sharing.reads():
-                    reading = await reader.measure(queue)
+                    reading = await isolated(reader.measure(queue))
                     self._unreachable = 0
                     publish(reading)
                     await self._context.sharing.give(reading)
@@ -91,7 +91,6 @@ class FirestoreSource:
                     known, wait = taken.measured_at, min(interval, _TAKE_SECONDS)
                 backoff.reset()
             except SourceError as error:
-                end_if_cancelled()
                 publish(
                     ReadFailure(
                         queue=queue.name,

@@ -22,7 +22,7 @@ from ottoscaler.adapter.sources.prometheus_client import Access, AccessFiles, Pr
 from ottoscaler.adapter.sources.prometheus_series import reading_of
 from ottoscaler.adapter.sources.prometheus_settings import PrometheusSettings
 from ottoscaler.runtime.clock import Clock
-from ottoscaler.runtime.tasks import Backoff, end_if_cancelled
+from ottoscaler.runtime.tasks import Backoff, isolated
 
 _SPREAD = 0.1
 """Share of an interval by which measurements are spread, so that many queues are not asked in step."""
@@ -78,11 +78,10 @@ class PrometheusSource:
         while True:
             began = clock.monotonic()
             try:
-                publish(await measurement.of(queue))
+                publish(await isolated(measurement.of(queue)))
                 backoff.reset()
                 wait = queue.interval
             except SourceError as error:
-                end_if_cancelled()
                 publish(
                     ReadFailure(
                         queue=queue.name,

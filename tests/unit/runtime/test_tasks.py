@@ -120,3 +120,29 @@ async def test_a_cancellation_that_the_run_swallowed_ends_it_all_the_same() -> N
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (runs, failures) == (1, [])
+
+
+@pytest.mark.looptime
+async def test_a_run_whose_task_group_failed_is_no_cancellation() -> None:
+    """In Python 3.11 such a group leaves `cancelling()` raised."""
+    runs = 0
+
+    async def fail() -> None:
+        await asyncio.sleep(0.1)
+        raise OSError("one of its tasks")
+
+    async def run() -> None:
+        nonlocal runs
+        runs += 1
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+    failures: list[Exception] = []
+    task = asyncio.create_task(
+        supervise(run, backoff=Backoff(), on_failure=lambda error, delay: failures.append(error))
+    )
+    await asyncio.sleep(60)
+    assert runs == len(failures) >= 2
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
