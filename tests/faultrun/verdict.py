@@ -36,6 +36,8 @@ class Verdict:
     oldest: float = 0.0
     """Seconds since the measurement, of anything served."""
     kinds: dict[str, Kind] = field(default_factory=dict)
+    repeated: int = 0
+    """Faults that met nobody, and were inflicted again."""
     slow: list[str] = field(default_factory=list)
     """Recoveries that took longer than the limit and the loop's own stall."""
     all_fresh_after: float = 0.0
@@ -119,6 +121,7 @@ def _figures(outcome: Outcome) -> list[str]:
     held = ", ".join(f"{name} {getattr(before, name)} → {getattr(after, name)}" for name in names)
     return [
         f"- {verdict.happened} faults of {len(verdict.kinds)} kinds, {sum(verdict.unseen.values())} not seen in metrics",
+        f"- {verdict.repeated} of them met nobody who waited, and were inflicted again",
         f"- {verdict.answers.total()} answers of the API by status: {by_status}",
         f"- {verdict.looks} looks at all metrics of a queue together, {verdict.looks_without_number} without a number",
         f"- {len(verdict.different)} differ from the truth at their timestamp, {verdict.invented_zeros} invented zeros",

@@ -39,6 +39,12 @@ class FirebaseRtdbSource:
     async def run(self, publish: Publish) -> None:
         """Keeps one reader a queue running, until cancelled."""
         endpoint, tokens = self._connection()
+        try:
+            await self._read_all(endpoint, tokens, publish)
+        finally:
+            await tokens.close()
+
+    async def _read_all(self, endpoint: Endpoint, tokens: TokenSource, publish: Publish) -> None:
         connector = aiohttp.TCPConnector(limit=0)
         async with (
             aiohttp.ClientSession(connector=connector, trust_env=self._has_proxy()) as session,

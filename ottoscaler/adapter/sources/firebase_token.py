@@ -52,6 +52,10 @@ class TokenSource(Protocol):
         """The database refused `token`: the next `get` asks for another."""
         ...
 
+    async def close(self) -> None:
+        """Ends what is under way."""
+        ...
+
 
 class OwnerToken:
     """What the emulators take; there is nothing to renew."""
@@ -63,6 +67,9 @@ class OwnerToken:
 
     def reject(self, token: AccessToken) -> None:
         """A refused owner stays the owner."""
+
+    async def close(self) -> None:
+        """Nothing ever is under way."""
 
 
 class Fetched(NamedTuple):
@@ -80,7 +87,7 @@ class GoogleToken:
         self._fetch = fetch
         self._clock = clock
         self._token: AccessToken | None = None
-        self._refreshing = asyncio.Lock()
+        self._refreshing: asyncio.Task[AccessToken] | None = None
 
     @classmethod
     def of(cls, key_file: Path | None, clock: Clock) -> "GoogleToken":
@@ -88,16 +95,34 @@ class GoogleToken:
         return cls(partial(fetch_token, key_file), clock)
 
     async def get(self) -> AccessToken:
-        """One refresh at a time, whoever asks; the others wait for its result."""
-        async with self._refreshing:
-            token = self._token
-            if token is None or self._clock.monotonic() >= token.stale_at:
-                fetched = await asyncio.to_thread(self._fetch)
-                now = self._clock.monotonic()
-                margin = min(STALE_BEFORE_END, fetched.lifetime / 2)
-                token = AccessToken(fetched.value, now + fetched.lifetime - margin, now + fetched.lifetime)
-                self._token = token
-            return token
+        """One refresh at a time, whoever asks; the others wait for its result.
+
+        Whoever gives up waiting does not end it: queues that share a slow endpoint would else begin it anew
+        in turn, each with too little time left, and none would ever have a token.
+        """
+        if self._token is not None and self._clock.monotonic() < self._token.stale_at:
+            return self._token
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._refresh())
+            self._refreshing.add_done_callback(self._refreshed)
+        return await asyncio.shield(self._refreshing)
+
+    async def _refresh(self) -> AccessToken:
+        fetched = await asyncio.to_thread(self._fetch)
+        now = self._clock.monotonic()
+        margin = min(STALE_BEFORE_END, fetched.lifetime / 2)
+        return AccessToken(fetched.value, now + fetched.lifetime - margin, now + fetched.lifetime)
+
+    def _refreshed(self, task: "asyncio.Task[AccessToken]") -> None:
+        """Nobody may be there to hear of an error: who asks next will try again."""
+        self._refreshing = None
+        if not task.cancelled() and task.exception() is None:
+            self._token = task.result()
+
+    async def close(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait([self._refreshing])
 
     def reject(self, token: AccessToken) -> None:
         if self._token == token:

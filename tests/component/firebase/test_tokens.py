@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ottoscaler.adapter.sources.firebase_poll import NodePoll
 from ottoscaler.adapter.sources.firebase_queue import Voice
 from ottoscaler.adapter.sources.firebase_rest import RestDatabase
 from ottoscaler.adapter.sources.firebase_settings import Endpoint
-from ottoscaler.adapter.sources.firebase_token import SCOPES, GoogleToken
+from ottoscaler.adapter.sources.firebase_token import SCOPES, Fetched, GoogleToken
 from ottoscaler.runtime.clock import SYSTEM_CLOCK
 from ottoscaler.runtime.tasks import Backoff
 from tests.component.firebase.harness import PATH, Heard, queue
@@ -89,6 +90,26 @@ async def test_a_refused_token_is_counted_although_no_reading_fails(tmp_path: Pa
         server.tokens.revoke((await account.get()).value)
         await node.measure(queue(server))
         assert refused == [tuple(PATH.split("/"))]
+
+
+async def test_who_gives_up_waiting_for_a_token_does_not_end_the_wait_of_others() -> None:
+    begun, answered = 0, threading.Event()
+
+    def fetch() -> Fetched:
+        nonlocal begun
+        begun += 1
+        assert answered.wait(10)
+        return Fetched("good", 3600.0)
+
+    account = GoogleToken(fetch, SYSTEM_CLOCK)
+    for _ in range(3):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await account.get()
+    answered.set()
+    assert (await account.get()).value == "good"
+    assert begun == 1
+    await account.close()
 
 
 async def test_a_stream_is_renewed_before_its_token_ends_without_a_gap(tmp_path: Path) -> None:
