@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 import looptime
-from hypothesis import given, note, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from ottoscaler.orchestrator.mock.cluster import MockCluster
@@ -168,7 +168,7 @@ def played(scenario: Scenario) -> tuple[Listener, Witness]:
         return runner.run(play(scenario))
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scenarios())
 def test_every_pipeline_comes_to_the_end_that_its_workers_deserve(scenario: Scenario) -> None:
     listener, witness = played(scenario)

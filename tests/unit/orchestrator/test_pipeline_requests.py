@@ -2,13 +2,16 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ottoscaler.orchestrator.orders import InvalidOrder
 from ottoscaler.orchestrator.pipelines.model import RetryRule, RunSpec, brief, largest
 from ottoscaler.orchestrator.pipelines.request import read_run
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
+
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 
 
 def stage(
@@ -137,6 +140,7 @@ def test_the_largest_pipeline_that_is_accepted_fits_a_config_map_however_it_ends
         read_run(request(*stages, stage("one")), max_stages=100, max_workers=1000)
 
 
+@calm
 @given(st.text(max_size=400), st.integers(10, 300))
 def test_a_reason_of_any_text_is_one_short_line(text: str, size: int) -> None:
     line = brief(text, size)

@@ -4,7 +4,7 @@ import random
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ottoscaler.orchestrator.pipelines.failures import Failure, matches
@@ -12,6 +12,9 @@ from ottoscaler.orchestrator.pipelines.model import FINAL, RetryRule, RunSpec, R
 from ottoscaler.orchestrator.pipelines.state import Seen, Slot, accounted, advance, unwanted, wake_at, wanted
 from ottoscaler.orchestrator.worker import StageWorker, Worker
 from tests.unit.orchestrator.making import worker
+
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 
 Fate = Literal["ok", "fails", "hangs", "refused", "vanishes"]
 
@@ -115,6 +118,7 @@ def worlds(draw: st.DrawFn) -> World:
     return World(spec, draw(st.integers(0, 2**16)), fates)
 
 
+@calm
 @given(worlds())
 def test_every_run_comes_to_an_end_by_the_rules(world: World) -> None:
     world.play()
@@ -136,6 +140,7 @@ def test_every_run_comes_to_an_end_by_the_rules(world: World) -> None:
     )
 
 
+@calm
 @given(worlds())
 def test_a_stage_starts_after_all_it_depends_on(world: World) -> None:
     world.play()
@@ -145,6 +150,7 @@ def test_a_stage_starts_after_all_it_depends_on(world: World) -> None:
             assert all(world.state.stages[each].ended_at <= started for each in stage.depends_on)
 
 
+@calm
 @given(worlds())
 def test_what_is_over_stays_as_it_is(world: World) -> None:
     world.play()
@@ -155,6 +161,7 @@ def test_what_is_over_stays_as_it_is(world: World) -> None:
             assert later.stages[key].succeeded >= stage.succeeded
 
 
+@calm
 @given(worlds(), st.integers(0, 8))
 def test_a_cancelled_run_ends_at_once_and_leaves_no_pod(world: World, at: int) -> None:
     world.play(cancel_at=at)
@@ -163,6 +170,7 @@ def test_a_cancelled_run_ends_at_once_and_leaves_no_pod(world: World, at: int) -
     assert {stage.status for stage in world.state.stages.values()} <= FINAL
 
 
+@calm
 @given(worlds(), st.integers(0, 30))
 def test_a_new_leader_goes_on_with_what_was_written(world: World, at: int) -> None:
     """Only the record and the pods survive; a refusal is met again by asking again."""
