@@ -189,17 +189,16 @@ class FirestoreQueues:
 
 
 class PrometheusQueues:
-    """One queue by scraped samples, where the clocks are one, and one by an expression of time alone."""
+    """One queue by scraped samples, and one by an expression that needs none."""
 
-    def __init__(self, port: int, page: "Page", rng: random.Random, *, scraped: bool) -> None:
+    def __init__(self, port: int, page: "Page", rng: random.Random) -> None:
         self.proxy = FaultProxy("127.0.0.1", port, seed=rng.getrandbits(32))
         self._page = page
         self._rng = rng
-        self._scraped = scraped
 
     def queues(self) -> list[dict[str, Any]]:
         url = f"http://127.0.0.1:{self.proxy.port}"
-        queries = {"prometheus-now": "vector(7)"} | ({"prometheus": "jobs_waiting"} if self._scraped else {})
+        queries = {"prometheus-now": "vector(7)", "prometheus": "jobs_waiting"}
         return [
             {"name": name, "interval": "5s", "prometheus": {"url": url, "waiting": query}}
             for name, query in queries.items()
@@ -209,7 +208,7 @@ class PrometheusQueues:
         self._page.jobs = self._rng.randrange(_MOST)
 
     def waiting(self) -> Mapping[str, int]:
-        return {"prometheus-now": 7} | ({"prometheus": self._page.jobs} if self._scraped else {})
+        return {"prometheus-now": 7, "prometheus": self._page.jobs}
 
 
 class Page:
@@ -225,8 +224,9 @@ class Page:
 
 
 @asynccontextmanager
-async def backends(rng: random.Random, *, scraped: bool = True) -> AsyncIterator[list[Backend]]:
-    """All of them, running. `scraped` is False where the adapter's clock runs ahead of Prometheus's own.
+async def backends(rng: random.Random, *, compressed: bool = False) -> AsyncIterator[list[Backend]]:
+    """All of them, running; all but Prometheus in compressed time, since a Prometheus whose clock differs from
+    ours is not believed.
 
     The environment names the Firestore emulator's proxy meanwhile. Raises `RuntimeError` without an emulator.
     """
@@ -255,8 +255,9 @@ async def backends(rng: random.Random, *, scraped: bool = True) -> AsyncIterator
             RtdbQueues(database, before(database.port), rng),
             streams,
             FirestoreQueues(documents, before(emulator.port), rng),
-            PrometheusQueues(port, page, rng, scraped=scraped),
         ]
+        if not compressed:
+            found.append(PrometheusQueues(port, page, rng))
         for backend in found:
             await stack.enter_async_context(backend.proxy)
         stack.enter_context(_variable("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{found[2].proxy.port}"))

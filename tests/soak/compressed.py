@@ -22,6 +22,8 @@ from tests.soak.run import Outcome, Pace, Soak
 from tests.waiting import until
 
 _MIB = 1024 * 1024
+_PATIENT = {"interval": "30s", "timeout": "2m", "maxAge": "30m"}
+"""What the servers do takes as long as it does, and this process has one core at most."""
 
 
 class _HurriedSelector(selectors.DefaultSelector):
@@ -83,9 +85,8 @@ async def _soak(directory: Path, *, seed: int, pace: Pace, speed: float) -> tupl
         tasks.append(len(asyncio.all_tasks()))
         return tracemalloc.get_traced_memory()[0] / _MIB
 
-    async with backends(rng, scraped=False) as servers, client_session(600.0) as session:
-        # what the servers do takes as long as it does
-        queues = [{"timeout": "90s", **queue} for backend in servers for queue in backend.queues()]
+    async with backends(rng, compressed=True) as servers, client_session(600.0) as session:
+        queues = [queue | _PATIENT for backend in servers for queue in backend.queues()]
         file = write_configuration({"queues": queues}, directory, port=port, http=free_port())
         serving = asyncio.create_task(run(Options(config=file, standalone=True), clock=CompressedClock()))
         try:

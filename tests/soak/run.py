@@ -73,6 +73,7 @@ class Soak:
         self._pace = pace
         self._extra = extra
         self._names = [queue["name"] for backend in backends for queue in backend.queues()]
+        self._stopping = False
         self.outcome = Outcome()
 
     async def run(self) -> Outcome:
@@ -82,26 +83,23 @@ class Soak:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(work)
-                for work in (
-                    self._change(),
-                    self._ask(),
-                    self._disturb(),
-                    self._reload(),
-                    self._sample(began),
-                )
+                for work in (self._ask(), self._disturb(), self._reload(), self._sample(began))
             ]
+            changing = group.create_task(self._change())
             await asyncio.sleep(self._pace.duration)
             for task in tasks:
                 task.cancel()
+            self._stopping = True
+            await changing  # to the end of what it has begun
         for backend in self._backends:
             await backend.proxy.heal()
         await self._compare(loop.time() + self._pace.settle)
         return self.outcome
 
     async def _change(self) -> None:
-        while True:
+        while not self._stopping:
             for backend in self._backends:
-                await asyncio.shield(backend.change())  # a change that was begun is a change
+                await backend.change()
                 self.outcome.changes += 1
             await asyncio.sleep(self._pace.change)
 
