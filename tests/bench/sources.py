@@ -147,39 +147,48 @@ async def together() -> list[Figure]:
             return await _measure(what, _queues(server.url) + databases, Path(directory))
 
 
-async def poll(writes: int = 400) -> list[Figure]:
-    """XADD → value in the API, with `interval: 1s`."""
-    rng, seconds = random.Random(1), []
+async def poll(writes: int = 60, queues: int = 5) -> list[Figure]:
+    """XADD → value in the API, with `interval: 1s`; so many writes to each of so many streams."""
+    seconds: list[float] = []
     with tempfile.TemporaryDirectory() as directory, RedisServer() as server:
         async with redis.asyncio.Redis(host="127.0.0.1", port=server.port, protocol=2) as client:
-            await client.xgroup_create("s0", GROUP, "0", mkstream=True)
-            async with adapter(
-                {"queues": _queues(server.url, interval="1s")[:1]}, Path(directory)
-            ) as running:
-                await running.becomes("s0", 0)
-                for count in range(1, writes + 1):
-                    await asyncio.sleep(rng.uniform(0.0, 1.0))
-                    began = time.monotonic()
-                    await client.xadd("s0", {"task_id": str(count)})
-                    seconds.append(await running.becomes("s0", count) - began)
+            entries = _queues(server.url, interval="1s")[:queues]
+            for entry in entries:
+                await client.xgroup_create(entry["name"], GROUP, "0", mkstream=True)
+            async with adapter({"queues": entries}, Path(directory)) as running, asyncio.TaskGroup() as group:
+                for number, entry in enumerate(entries):
+                    rng = random.Random(number)
+                    group.create_task(_write(client, running, entry["name"], writes, rng, seconds))
     worst = max(seconds)
     found = f"p50 {quantile(seconds, 0.5):.2f} s, p99 {quantile(seconds, 0.99):.2f} s, max {worst:.2f} s"
-    what = f"XADD → value in the API, `interval: 1s`, {writes} at random times"
+    what = f"XADD → value in the API, `interval: 1s`, {len(seconds)} at random times"
     return [Figure(what, found, "max 1.1 s", worst <= 1.1)]
+
+
+async def _write(
+    client: Any, running: Adapter, stream: str, writes: int, rng: random.Random, seconds: list[float]
+) -> None:
+    await running.becomes(stream, 0)
+    for count in range(1, writes + 1):
+        await asyncio.sleep(rng.uniform(0.0, 1.0))
+        began = time.monotonic()
+        await client.xadd(stream, {"task_id": str(count)})
+        seconds.append(await running.becomes(stream, count, every=0.005) - began)
 
 
 COMMANDS: dict[str, Callable[[], Coroutine[Any, Any, list[Figure]]]] = {
     "together": together,
-    "streams": streams,
     "push": firebase.latency,
     "poll": poll,
     "deep": firebase.deep,
+    "streams": streams,
 }
 """By name, in the order of their appearance."""
+_USUAL = ("together", "push", "poll", "deep")
 
 
 def main() -> int:
-    """Measures what is named, everything when nothing is; 1 when a limit is missed."""
+    """Measures what is named, the usual when nothing is; 1 when a limit is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.sources", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(COMMANDS))
     parser.add_argument("--report", type=Path, help="a Markdown file")
@@ -187,7 +196,7 @@ def main() -> int:
     if unknown := set(arguments.names) - COMMANDS.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     figures: list[Figure] = []
-    for name in arguments.names or COMMANDS:
+    for name in arguments.names or _USUAL:
         for figure in asyncio.run(COMMANDS[name]()):
             figures.append(figure)
             print(figure.line, flush=True)
