@@ -237,7 +237,13 @@ async def backends(rng: random.Random, *, compressed: bool = False) -> AsyncIter
         database = await stack.enter_async_context(RtdbServer())
         server = stack.enter_context(RedisServer())
         client = await stack.enter_async_context(
-            redis.asyncio.Redis(host="127.0.0.1", port=server.port, protocol=2)
+            redis.asyncio.Redis(
+                host="127.0.0.1",
+                port=server.port,
+                protocol=2,
+                socket_connect_timeout=3600,
+                socket_timeout=3600,
+            )
         )
         emulator = await stack.enter_async_context(firestore_emulator(file))
         page, port = Page(), free_port()
