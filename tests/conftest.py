@@ -10,6 +10,11 @@ from typing import Any
 
 import looptime
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says something of the machine, and nothing of the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 _TO_END_SECONDS = 10.0
 
