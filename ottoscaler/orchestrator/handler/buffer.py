@@ -114,7 +114,8 @@ class LogBuffer:
             self._room.clear()
             with suppress(TimeoutError):
                 # The budget is freed by other buffers too, so look again now and then.
-                await asyncio.wait_for(self._room.wait(), min(left, 0.2))
+                async with asyncio.timeout(min(left, 0.2)):
+                    await self._room.wait()
         return True
 
     def put(self, item: Item) -> int:

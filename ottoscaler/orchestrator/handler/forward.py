@@ -91,7 +91,8 @@ class Forwarder:
                     return pause
                 await self._clock.sleep(pause)
             await stream.done_writing()
-            await asyncio.wait_for(self._rest(stream), 2.0)
+            async with asyncio.timeout(2.0):
+                await self._rest(stream)
         except grpc.aio.AioRpcError as error:
             return await self._broken(error)
         except (Silent, asyncio.InvalidStateError) as error:
@@ -110,7 +111,8 @@ class Forwarder:
             if passed >= _TURN or (passed >= _SLICE and self._streams.locked()):
                 return None
             try:
-                return await asyncio.wait_for(self._buffer.next(), _SLICE)
+                async with asyncio.timeout(_SLICE):  # `wait_for` may lose a cancellation
+                    return await self._buffer.next()
             except TimeoutError:
                 continue
 

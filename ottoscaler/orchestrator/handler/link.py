@@ -97,7 +97,8 @@ class HandlerLink:
             await self._clock.sleep(self._backoff.next())
             with suppress(TimeoutError):
                 # If it does not come back in time, the first call finds out and closes the gate again.
-                await asyncio.wait_for(self._channel.channel_ready(), _LOOK)
+                async with asyncio.timeout(_LOOK):
+                    await self._channel.channel_ready()
             if not self._silent:
                 log.info("asking the handler again")
             self._silent = True
