@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, TextIO, cast
 
 # structlog.dev draws tracebacks with rich where it can import it: 4 MiB in every process, never used here.
 _rich = sys.modules.get("rich", Ellipsis)
@@ -59,6 +59,16 @@ def _redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -
     return event
 
 
+class _StandardError:
+    """Standard error as it is when a line is written: who runs us inside may put another in its place."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure_logging(*, level: str = "info", format: LogFormat = "text") -> None:  # noqa: A002
     """Sets the process's log: `level` by name, lines to standard error.
 
@@ -82,7 +92,7 @@ def configure_logging(*, level: str = "info", format: LogFormat = "text") -> Non
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
 

@@ -1,5 +1,7 @@
 """No credential reaches the log, whatever text it hides in."""
 
+import contextlib
+import io
 import json
 
 import pytest
@@ -49,3 +51,17 @@ def test_a_json_line_carries_what_was_said(capsys: pytest.CaptureFixture[str]) -
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown log level 'loud'"):
         configure_logging(level="loud")
+
+
+def test_a_logger_outlives_the_stream_that_it_first_wrote_to(capsys: pytest.CaptureFixture[str]) -> None:
+    log = get_logger("source")
+    first = io.StringIO()
+    with contextlib.redirect_stderr(first):
+        configure_logging(level="info", format="json")
+        log.info("one")
+    first.close()
+    try:
+        log.info("two")
+    finally:
+        structlog.reset_defaults()
+    assert json.loads(capsys.readouterr().err)["event"] == "two"
