@@ -101,11 +101,18 @@ def renewed(
     """What should be held at `now`; `held` itself when that is what is held.
 
     `newest_published`: clients are known to trust the newest CA. While they are not, the old one's serving
-    certificate is kept for as long as it lasts.
+    certificate is kept until it is about to end.
     """
     before = held
     held = _with_authority(held, now=now, policy=policy)
-    held = _with_serving(held, names=names, now=now, policy=policy, newest_published=newest_published)
+    held = _with_serving(
+        held,
+        names=names,
+        now=now,
+        policy=policy,
+        newest_published=newest_published,
+        known=before.bundle,
+    )
     return before if held == before else held
 
 
@@ -131,7 +138,9 @@ def _with_serving(
     now: float,
     policy: RenewalPolicy,
     newest_published: bool,
+    known: Sequence[x509.Certificate],
 ) -> OwnCertificates:
+    """`known`: the CAs that were in the bundle before now, which others have had a chance to see."""
     assert held.authority is not None  # noqa: S101 - `_with_authority` came first
     newest = held.authority.certificate
     leaf = held.leaf
@@ -140,7 +149,8 @@ def _with_serving(
     elif held.signer == newest:
         due = _spent(leaf, now) >= policy.renew_at
     else:
-        due = (newest_published and _age(newest, now) >= policy.spread) or _spent(leaf, now) >= 0.95
+        ending = _spent(leaf, now) >= 0.95 or _left(leaf, now) <= policy.spread
+        due = (newest_published and _age(newest, now) >= policy.spread) or (ending and newest in known)
     if due:
         serving = issue(held.authority, names=names, now=now, life=policy.serving_life)
         return replace(held, serving=serving)
@@ -156,6 +166,11 @@ def _valid(certificate: x509.Certificate, now: float) -> bool:
 def _age(certificate: x509.Certificate, now: float) -> float:
     """Seconds since the issue."""
     return now - certificate.not_valid_before_utc.timestamp() - BACKDATED
+
+
+def _left(certificate: x509.Certificate, now: float) -> float:
+    """Seconds until the end of its life."""
+    return certificate.not_valid_after_utc.timestamp() - now
 
 
 def _spent(certificate: x509.Certificate, now: float) -> float:

