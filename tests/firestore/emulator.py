@@ -11,8 +11,11 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import aiohttp
+from google.cloud.firestore import AsyncClient
 
 VARIABLE = "FIRESTORE_EMULATOR_JAR"
 HOW_TO_GET_IT = (
@@ -79,10 +82,22 @@ class Emulator:
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(f"http://{self.address}/") as answer:
                         if answer.status == 200:
-                            return
+                            break
                 if self._process.returncode is not None:
                     raise RuntimeError((Path(self._home.name) / "log").read_text())
                 await asyncio.sleep(0.05)
+        await self._first_answer()
+
+    async def _first_answer(self) -> None:
+        """Its first query of a kind takes seconds on a busy machine, longer than a measurement may."""
+        with mock.patch.dict(os.environ, {"FIRESTORE_EMULATOR_HOST": self.address}):
+            client = AsyncClient(project="first")
+            try:
+                nothing: Any = client.collection("nothing")
+                await nothing.count(alias="n").get(timeout=60, retry=None)
+                await nothing.get(timeout=60, retry=None)
+            finally:
+                await client._firestore_api.transport.close()
 
     async def stop(self) -> None:
         """Ends it; what it held is gone."""
