@@ -195,7 +195,7 @@ async def test_a_pod_outlives_its_deadline_no_more(kubeconfig: Path, namespace: 
         await pods.run(
             "late",
             "exec sleep 1000",
-            activeDeadlineSeconds=1,
+            activeDeadlineSeconds=5,  # long enough to have begun on a busy machine
             terminationGracePeriodSeconds=1,
             restartPolicy="Always",
         )
