@@ -164,22 +164,22 @@ async def test_the_deaths_of_apiserver_and_orchestrator_lose_and_repeat_nothing(
 
 
 async def test_a_log_is_followed_through_its_rotation(namespace: str, kubeconfig: Path) -> None:
-    """13 MB through files of at most 10 MiB."""
+    """13 MB through files of at most 10 MiB, once the log is followed: what went before is not there to be read."""
     async with scene(kubeconfig, namespace) as here:
         script = (
             "echo $OTTO_WORKER_ID >> /evidence/ran; "
+            "echo 0; while [ ! -e /evidence/go ]; do sleep 0.1; done; "
             "rest=$(head -c 9990 /dev/zero | tr '\\0' .); i=0; "
             "while [ $i -lt 1300 ]; do i=$((i+1)); echo $i$rest; done"
         )
         async with here.replica(here.settings(script, handler={"handover": "60s"})):
             await here.scale_up("rotated", 1)
-            ran = await here.until_ran(1)
+            (name,) = await here.until_ran(1)
+            await until(lambda: here.handler.received.lines(name), within=60.0, what="the log is followed")
+            (here.directory / "evidence" / "go").touch()
             await here.until_gone()
-            (name,) = ran
             assert here.handler.received.dropped(name) == 0
-            assert [int(line.rstrip(".")) for line in here.handler.received.lines(name)] == list(
-                range(1, 1301)
-            )
+            assert [int(line.rstrip(".")) for line in here.handler.received.lines(name)] == list(range(1301))
 
 
 async def test_long_lines_come_whole_or_say_what_was_cut(namespace: str, kubeconfig: Path) -> None:
