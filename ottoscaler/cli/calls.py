@@ -3,12 +3,14 @@
 gRPC is imported when a call is made: no other command waits for it.
 """
 
+import functools
+import inspect
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate
 
 import typer
 
@@ -70,31 +72,50 @@ class Target:
 
 
 def target(
-    address: str,
+    server: Server = SERVER,
     *,
-    ca_file: Path | None = None,
-    cert_file: Path | None = None,
-    key_file: Path | None = None,
-    server_name: str | None = None,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    server_name: ServerName = None,
 ) -> Target:
     """What the options say; a mistake in them ends the command."""
     try:
-        host, port = split_address(address)
+        host, port = split_address(server)
     except ValueError as error:
         fail(f"--server: {error}", status=WRONG_INPUT)
     if not host or not port:
-        fail(f"--server: {address!r} needs a host and a port: {SERVER}", status=WRONG_INPUT)
+        fail(f"--server: {server!r} needs a host and a port: {SERVER}", status=WRONG_INPUT)
     if (cert_file is None) != (key_file is None):
         fail("--cert-file and --key-file belong together: give both or none", status=WRONG_INPUT)
     if ca_file is None and (cert_file is not None or server_name is not None):
         fail("--ca-file is missing: without the CA of the server there is no TLS", status=WRONG_INPUT)
     return Target(
-        address=address,
+        address=server,
         ca=_pem(ca_file, "--ca-file"),
         certificate=_pem(cert_file, "--cert-file"),
         key=_pem(key_file, "--key-file"),
         name=server_name,
     )
+
+
+def connected(command: Callable[Concatenate[Target, ...], None]) -> Callable[..., None]:
+    """The command with the options of `target` after its own, in place of its first parameter."""
+    signature = inspect.signature(command)
+    own = list(signature.parameters.values())[1:]
+    connection = list(inspect.signature(target).parameters.values())
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *connection)]
+
+    @functools.wraps(command)
+    def with_options(**options: Any) -> None:
+        to = target(**{parameter.name: options.pop(parameter.name) for parameter in connection})
+        command(to, **options)
+
+    # Typer looks at both, and neither may lead it back to the command itself.
+    vars(with_options)["__signature__"] = signature.replace(parameters=parameters)
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del vars(with_options)["__wrapped__"]
+    return with_options
 
 
 def _pem(file: Path | None, option: str) -> bytes | None:

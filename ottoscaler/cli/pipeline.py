@@ -10,20 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ottoscaler.cli.calls import (
-    SERVER,
-    CaFile,
-    CallError,
-    CertFile,
-    KeyFile,
-    Server,
-    ServerName,
-    Target,
-    explain,
-    orchestrator,
-    seconds_of,
-    target,
-)
+from ottoscaler.cli.calls import CallError, Target, connected, explain, orchestrator, seconds_of
 from ottoscaler.cli.reporting import WRONG_INPUT, Output, OutputOption, fail, run
 from ottoscaler.runtime.config import ConfigError
 from ottoscaler.runtime.tasks import Backoff
@@ -48,7 +35,9 @@ def _group() -> None:
 
 
 @app.command("run")
+@connected
 def run_pipeline(
+    to: Target,
     kind: Annotated[
         str | None,
         typer.Option(
@@ -66,15 +55,9 @@ def run_pipeline(
     timeout: Annotated[
         str, typer.Option(metavar="DURATION", help="A run that takes longer is cancelled.")
     ] = "10m",
-    server: Server = SERVER,
-    ca_file: CaFile = None,
-    cert_file: CertFile = None,
-    key_file: KeyFile = None,
-    server_name: ServerName = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Run a pipeline and show it until its end; exit status 1 when it fails. Ctrl-C cancels it."""
-    to = target(server, ca_file=ca_file, cert_file=cert_file, key_file=key_file, server_name=server_name)
     seconds = seconds_of(timeout)
     request = _request(kind, file, id, repo, sha)
     try:

@@ -7,21 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ottoscaler.cli.calls import (
-    SERVER,
-    CaFile,
-    CallError,
-    CertFile,
-    KeyFile,
-    Server,
-    ServerName,
-    Target,
-    Timeout,
-    explain,
-    orchestrator,
-    seconds_of,
-    target,
-)
+from ottoscaler.cli.calls import CallError, Target, Timeout, connected, explain, orchestrator, seconds_of
 from ottoscaler.cli.reporting import Output, OutputOption, fail, print_json, run
 from ottoscaler.cli.workers import Display, changes, failed, plain, present, print_line, show, unfinished
 
@@ -45,60 +31,48 @@ Watch = Annotated[
 
 
 @app.command()
+@connected
 def up(
+    to: Target,
     workers: Annotated[int, typer.Option(min=1, max=_MOST, help="How many to create.")] = 1,
     task: Annotated[str | None, typer.Option(help="Whose; a new task when left out.")] = None,
     watch: Watch = False,
     timeout: Timeout = "30s",
-    server: Server = SERVER,
-    ca_file: CaFile = None,
-    cert_file: CertFile = None,
-    key_file: KeyFile = None,
-    server_name: ServerName = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Create workers. Exit status 1 when not all were created, or (with --watch) when one failed."""
-    to = target(server, ca_file=ca_file, cert_file=cert_file, key_file=key_file, server_name=server_name)
     _run(_up(to, task or f"task-{secrets.token_hex(4)}", workers, seconds_of(timeout), output, watch=watch))
 
 
 @app.command()
+@connected
 def down(
+    to: Target,
     task: Annotated[str, typer.Option(help="Whose workers.")],
     workers: Annotated[int, typer.Option(min=0, max=_MOST, help="How many may remain; 0 removes all.")],
     watch: Watch = False,
     timeout: Timeout = "30s",
-    server: Server = SERVER,
-    ca_file: CaFile = None,
-    cert_file: CertFile = None,
-    key_file: KeyFile = None,
-    server_name: ServerName = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Leave at most so many workers of a task: those that wait go first, then the youngest.
 
     With --watch it goes on until those that were removed are gone.
     """
-    to = target(server, ca_file=ca_file, cert_file=cert_file, key_file=key_file, server_name=server_name)
     _run(_down(to, task, workers, seconds_of(timeout), output, watch=watch))
 
 
 @app.command()
+@connected
 def status(
+    to: Target,
     task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show every change until interrupted.")
     ] = False,
     timeout: Timeout = "30s",
-    server: Server = SERVER,
-    ca_file: CaFile = None,
-    cert_file: CertFile = None,
-    key_file: KeyFile = None,
-    server_name: ServerName = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show the workers that exist."""
-    to = target(server, ca_file=ca_file, cert_file=cert_file, key_file=key_file, server_name=server_name)
     _run(_status(to, task or "", seconds_of(timeout), output, watch=watch))
 
 
