@@ -117,19 +117,33 @@ def client_session(timeout: float = 10.0) -> aiohttp.ClientSession:
     )
 
 
+_PROGRAM = ("-m", "ottoscaler.cli.main", "adapter", "--standalone", "--config")
+
+
 @contextlib.asynccontextmanager
-async def adapter(configuration: dict[str, Any], directory: Path, **environ: str) -> AsyncIterator[Adapter]:
-    """A running adapter with `configuration`; addresses are added to it."""
+async def adapter(
+    configuration: dict[str, Any],
+    directory: Path,
+    *,
+    program: tuple[str, ...] = _PROGRAM,
+    timeout: float = 10.0,
+    **environ: str,
+) -> AsyncIterator[Adapter]:
+    """A running adapter with `configuration`, to which addresses are added; it is asked with `timeout`.
+
+    `program` is given to Python, and the configuration's file to it.
+    """
     port, http = free_port(), free_port()
     file = write_configuration(configuration, directory, port=port, http=http)
-    command = (sys.executable, "-m", "ottoscaler.cli.main", "adapter", "--standalone", "--config", str(file))
     child = await asyncio.create_subprocess_exec(
-        *command,
+        sys.executable,
+        *program,
+        str(file),
         stdout=asyncio.subprocess.DEVNULL,
         env={**os.environ, "OTTOSCALER_TOKEN": TOKEN, "no_proxy": "127.0.0.1", **environ},
     )
     try:
-        async with client_session() as session:
+        async with client_session(timeout) as session:
             running = Adapter(Process(child.pid), session, port)
             deadline = time.monotonic() + 30
             while (await running.ask("nobody"))[0] == 0:

@@ -31,6 +31,18 @@ class Faults:
     calls: int = 0
     dead: asyncio.Event = field(default_factory=asyncio.Event)
 
+    async def guard(self, call: Callable[[], Awaitable[Any]], gone: Exception) -> Any:
+        """Makes the call, unless this is where the life ends; raises `gone` after its end."""
+        if self.dead.is_set():
+            raise gone
+        self.calls += 1
+        if self.calls == self.dies_at:
+            if self.after:
+                await call()
+            self.dead.set()
+            await asyncio.Event().wait()
+        return await call()
+
 
 class FaultyKube:
     """A `Kube` with faults."""
@@ -83,17 +95,9 @@ class FaultyKube:
         return self._kube.stream(path, params)
 
     async def _call(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        faults = self._faults
-        if faults.dead.is_set():
-            raise KubeError(status=0, reason="Dead", message="dead")
-        faults.calls += 1
-        if faults.calls == faults.dies_at:
-            if faults.after:
-                await call()
-            faults.dead.set()
-            await asyncio.Event().wait()
-        if faults.rng.random() < faults.failing:
-            if faults.rng.random() < 0.5:
-                await call()
-            raise KubeError(status=faults.rng.choice((0, 500, 504)), reason="", message="simulated")
-        return await call()
+        rng, dead = self._faults.rng, KubeError(status=0, reason="Dead", message="dead")
+        if rng.random() >= self._faults.failing:
+            return await self._faults.guard(call, dead)
+        if rng.random() < 0.5:
+            await self._faults.guard(call, dead)
+        raise KubeError(status=rng.choice((0, 500, 504)), reason="", message="simulated")

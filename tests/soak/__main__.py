@@ -6,8 +6,6 @@ python -m tests.soak compressed [--hours 8] [--speed 60] [--report FILE]
 
 import argparse
 import asyncio
-import contextlib
-import os
 import sys
 import tempfile
 import time
@@ -17,8 +15,6 @@ from pathlib import Path
 from tests.soak import compressed, real
 from tests.soak.report import Section, section, write
 from tests.soak.run import Pace
-
-TOKEN_VARIABLE = "OTTOSCALER_TOKEN"
 
 
 def run_real(minutes: float, seed: int) -> Section:
@@ -30,10 +26,7 @@ def run_real(minutes: float, seed: int) -> Section:
 
 
 def run_compressed(hours: float, speed: float, seed: int) -> Section:
-    """The whole adapter in this process, on a loop whose clock runs `speed` times as fast."""
-    from tests.bench.adapter_process import TOKEN
-
-    os.environ[TOKEN_VARIABLE] = TOKEN
+    """The adapter's process, on a loop whose clock runs `speed` times as fast."""
     duration = hours * 3600
     pace = Pace(
         duration=duration,
@@ -46,15 +39,12 @@ def run_compressed(hours: float, speed: float, seed: int) -> Section:
         reload=300.0,
         settle=60.0 * speed,  # a minute, as gRPC sees it
     )
-    with (
-        tempfile.TemporaryDirectory(prefix="soak-") as directory,
-        contextlib.redirect_stdout(sys.stderr),  # the adapter says how it can be asked
-    ):
+    with tempfile.TemporaryDirectory(prefix="soak-") as directory:
         began = time.monotonic()
-        outcome, before, after = compressed.soak(Path(directory), seed=seed, pace=pace, speed=speed)
+        outcome = compressed.soak(Path(directory), seed=seed, pace=pace, speed=speed)
         took = time.monotonic() - began
     title = f"{hours:g} simulated hours in {took / 60:.0f} minutes"
-    return section(title, outcome, seed=seed, tasks=(before, after))
+    return section(title, outcome, seed=seed)
 
 
 def main() -> int:

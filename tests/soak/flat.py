@@ -14,8 +14,10 @@ class Sample(NamedTuple):
     rss_mib: float
     threads: int
     descriptors: int
-    extra: float = 0.0
-    """What else is watched, in MiB."""
+    tasks: int = 0
+    """Of its loop; 0 where they cannot be seen."""
+    blocks: int = 0
+    """Of memory that Python has given out; 0 where they cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,12 @@ class Section:
     passed: bool
 
 
-def section(title: str, outcome: Outcome, *, seed: int, tasks: tuple[int, int] | None = None) -> Section:
-    """`tasks`: of the loop, at the first and the last sample."""
+def section(title: str, outcome: Outcome, *, seed: int) -> Section:
+    """The table of one run; tasks and blocks of memory where the run saw them."""
     rows = [_row("RSS, MiB", outcome, lambda sample: sample.rss_mib, TOLERANCE_MIB)]
-    if tasks is not None:
-        rows.append(_row("allocated by Python, MiB", outcome, lambda sample: sample.extra, TOLERANCE_MIB))
+    if outcome.samples[0].tasks:
+        rows.append(_row("Python's blocks, thousands", outcome, lambda sample: sample.blocks / 1000, 10))
+        rows.append(_row("tasks", outcome, lambda sample: sample.tasks, 5))
     rows.append(_row("threads", outcome, lambda sample: sample.threads, 2))
     rows.append(_row("descriptors", outcome, lambda sample: sample.descriptors, 12))
     span = outcome.samples[-1].at - outcome.samples[0].at
@@ -46,8 +47,6 @@ def section(title: str, outcome: Outcome, *, seed: int, tasks: tuple[int, int] |
         *(text for text, _ in rows),
         "",
     ]
-    if tasks is not None:
-        lines.append(f"Tasks of the loop at the first and the last sample: {tasks[0]}, {tasks[1]}.")
     wrong = ", ".join(f"{name}: {served} for {true}" for name, (served, true) in outcome.wrong.items())
     lines.append(f"Queues that differ from the truth at the end: {wrong or 'none'}.")
     passed = all(flat for _, flat in rows) and not outcome.wrong and outcome.answers[200] > 0

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.bench.adapter_process import Adapter
 from tests.faults.proxy import Fault
@@ -53,6 +53,13 @@ class Outcome:
     """At the end: served and true, where they differ."""
 
 
+class Inside(NamedTuple):
+    """What only the adapter's process can tell; zeros where it does not."""
+
+    tasks: int = 0
+    blocks: int = 0
+
+
 class Soak:
     """One run against an adapter that is up."""
 
@@ -64,14 +71,14 @@ class Soak:
         rng: random.Random,
         pace: Pace,
         *,
-        extra: Callable[[], float] = lambda: 0.0,
+        inside: Callable[[], Inside] = Inside,
     ) -> None:
         self._adapter = adapter
         self._config = config
         self._backends = backends
         self._rng = rng
         self._pace = pace
-        self._extra = extra
+        self._inside = inside
         self._names = [queue["name"] for backend in backends for queue in backend.queues()]
         self._stopping = False
         self.outcome = Outcome()
@@ -146,14 +153,15 @@ class Soak:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._pace.warm_up)
         while True:
-            process = self._adapter.process
+            process, inside = self._adapter.process, self._inside()
             self.outcome.samples.append(
                 Sample(
                     at=loop.time() - began,
                     rss_mib=process.rss_mib(),
                     threads=_entries(f"/proc/{process.pid}/task"),
                     descriptors=_entries(f"/proc/{process.pid}/fd"),
-                    extra=self._extra(),
+                    tasks=inside.tasks,
+                    blocks=inside.blocks,
                 )
             )
             await asyncio.sleep(self._pace.sample)

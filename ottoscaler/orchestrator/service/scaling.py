@@ -162,15 +162,16 @@ class ScalingCalls:
                 f"this request was carried out before for task {task}",
             )
         elif not launch.refused and not launch.dropped:
-            status, message = pb.ScaleResponse.SUCCESS, f"created {len(launch.names)} workers for task {task}"
+            status, message = (
+                pb.ScaleResponse.SUCCESS,
+                f"created {_workers(len(launch.names))} for task {task}",
+            )
         else:
             status = pb.ScaleResponse.PARTIAL_SUCCESS if launch.names else pb.ScaleResponse.FAILED
             reasons = [f"refused {len(launch.refused)}: {launch.reasons()}"] if launch.refused else []
             if launch.dropped:
                 reasons.append(f"{len(launch.dropped)} were overtaken by a ScaleDown")
-            message = (
-                f"created {len(launch.names)} of {order.count} workers for task {task}; {'; '.join(reasons)}"
-            )
+            message = f"created {len(launch.names)} of {_workers(order.count)} for task {task}; {'; '.join(reasons)}"
         return self._response(order.origin.at, status, message, launch.names)
 
     def _answer_repeated(self, order: ScaleUp, receipt: Receipt) -> pb.ScaleResponse:
@@ -184,7 +185,7 @@ class ScalingCalls:
 
     def _answer_down(self, order: ScaleDown, removal: Removal) -> pb.ScaleResponse:
         task = order.task_id[:80]
-        message = f"removed {len(removal.removed)} workers of task {task}"
+        message = f"removed {_workers(len(removal.removed))} of task {task}"
         status = pb.ScaleResponse.SUCCESS
         if removal.refused:
             status = pb.ScaleResponse.PARTIAL_SUCCESS if removal.removed else pb.ScaleResponse.FAILED
@@ -238,3 +239,7 @@ def _status(worker: Worker) -> pb.WorkerPodStatus:
         labels=worker.labels,
         error_message=worker.explain() if worker.phase != "Running" else "",
     )
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"

@@ -1,12 +1,11 @@
 """A replica in this process, over a mock cluster and a real Redis, that can die at any call it makes.
 
-Dying is abrupt: the call at which it dies has its effect or not, as the test says, and no later call of
-the same replica reaches the cluster or Redis. That is what `kill -9` leaves behind.
+No later call of the same replica reaches the cluster or Redis: that is what `kill -9` leaves behind.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +16,7 @@ from ottoscaler.orchestrator.events.consumer import EventConsumer, EventRules
 from ottoscaler.orchestrator.events.stream import EventStream
 from ottoscaler.orchestrator.handler.buffer import Budget
 from ottoscaler.orchestrator.index import WorkerIndex
-from ottoscaler.orchestrator.kube_api import Kube, Params
+from ottoscaler.orchestrator.kube_api import Kube
 from ottoscaler.orchestrator.launch import Launcher
 from ottoscaler.orchestrator.mock.cluster import MockCluster
 from ottoscaler.orchestrator.scaling import Scaler
@@ -28,7 +27,7 @@ from ottoscaler.orchestrator.tending.quota import Limits, Quota
 from ottoscaler.orchestrator.tending.settled import Ledger
 from ottoscaler.orchestrator.tending.tender import Parts, Tender
 from ottoscaler.runtime.clock import SYSTEM_CLOCK
-from ottoscaler.runtime.kube import KubeError, PatchKind, WatchEvent
+from tests.orchestrator.dying import Faults, FaultyKube
 
 NAMESPACE = "n"
 STREAM = "otto:scale:events"
@@ -46,69 +45,12 @@ HELD = {
 }
 
 
-class Death:
-    """When a replica dies: at its `at`-th call (from 1), before or after that call has had its effect."""
-
-    def __init__(self, at: int | None = None, *, after: bool = False) -> None:
-        self.at = at
-        self.after = after
-        self.calls = 0
-        self.happened = asyncio.Event()
-
-    async def guard(self, call: Callable[[], Awaitable[Any]], gone: Exception) -> Any:
-        """Makes the call, unless this is where it ends."""
-        if self.happened.is_set():
-            raise gone
-        self.calls += 1
-        if self.calls != self.at:
-            return await call()
-        if self.after:
-            await call()
-        self.happened.set()
-        await asyncio.Event().wait()
-        return None
-
-
-class MortalKube:
-    """A `Kube` whose writes may be the last thing that its replica does."""
-
-    def __init__(self, kube: Kube, death: Death) -> None:
-        self._kube = kube
-        self._death = death
-
-    async def get(self, path: str, params: Params | None = None) -> Any:
-        return await self._call(lambda: self._kube.get(path, params))
-
-    async def create(self, path: str, body: Any, params: Params | None = None) -> Any:
-        return await self._call(lambda: self._kube.create(path, body, params))
-
-    async def replace(self, path: str, body: Any, params: Params | None = None) -> Any:
-        return await self._call(lambda: self._kube.replace(path, body, params))
-
-    async def patch(
-        self, path: str, body: Any, *, kind: PatchKind = "merge", params: Params | None = None
-    ) -> Any:
-        return await self._call(lambda: self._kube.patch(path, body, kind=kind, params=params))
-
-    async def delete(self, path: str, body: Any = None, params: Params | None = None) -> Any:
-        return await self._call(lambda: self._kube.delete(path, body, params))
-
-    def watch(self, path: str, params: Params | None = None) -> AsyncIterator[WatchEvent]:
-        return self._kube.watch(path, params)
-
-    def stream(self, path: str, params: Params | None = None) -> AsyncIterator[bytes]:
-        return self._kube.stream(path, params)
-
-    async def _call(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        return await self._death.guard(call, KubeError(status=0, reason="Dead", message="dead"))
-
-
 class MortalStream(EventStream):
     """The stream, likewise: each command may be the last."""
 
-    def __init__(self, death: Death, client: Any, *, consumer: str) -> None:
+    def __init__(self, faults: Faults, client: Any, *, consumer: str) -> None:
         super().__init__(client, stream=STREAM, group=GROUP, consumer=consumer)
-        self._death = death
+        self._faults = faults
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
@@ -116,7 +58,7 @@ class MortalStream(EventStream):
             return found
 
         async def mortal(*args: Any, **kwargs: Any) -> Any:
-            return await self._death.guard(lambda: found(*args, **kwargs), RedisAway("dead"))
+            return await self._faults.guard(lambda: found(*args, **kwargs), RedisAway("dead"))
 
         return mortal
 
@@ -139,15 +81,15 @@ async def live(
     client: Any,
     *,
     name: str = "replica-1",
-    death: Death | None = None,
+    faults: Faults | None = None,
     leading: bool = True,
     template: dict[str, Any] | None = None,
     limits: Limits | None = None,
     rules: EventRules | None = None,
 ) -> None:
     """One life of a replica: returns when it has died, else goes on until cancelled."""
-    death = death or Death()
-    mortal, clock, telemetry = MortalKube(kube, death), SYSTEM_CLOCK, Telemetry()
+    faults = faults or Faults()
+    mortal, clock, telemetry = FaultyKube(kube, faults), SYSTEM_CLOCK, Telemetry()
     limits, rules = limits or Limits(), rules or EventRules(block=0.05, claim_idle=1.0)
     index = WorkerIndex(mortal, NAMESPACE)
     defaults = PodDefaults(
@@ -161,7 +103,7 @@ async def live(
     launcher = Launcher(kube=mortal, index=index, defaults=defaults, telemetry=telemetry, clock=clock)
     ledger = Ledger(events=True, others=(), clock=clock)
     scaler = Scaler(kube=mortal, index=index, launcher=launcher, settlement=ledger, clock=clock)
-    stream = MortalStream(death, client, consumer=name)
+    stream = MortalStream(faults, client, consumer=name)
     ledger.attach(stream)
     consumer = EventConsumer(stream=stream, scaler=scaler, rules=rules, telemetry=telemetry, clock=clock)
     consumer.on_settled = ledger.note
@@ -186,14 +128,14 @@ async def live(
             Quota(kube=mortal, index=index, limits=limits, telemetry=telemetry, clock=clock).run(),
         ]
     tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
-    dying: asyncio.Task[Any] = asyncio.create_task(death.happened.wait())
+    dying: asyncio.Task[Any] = asyncio.create_task(faults.dead.wait())
     try:
         await asyncio.wait({dying, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             if task.done():
                 task.result()
     finally:
-        death.happened.set()
+        faults.dead.set()
         for task in (dying, *tasks):
             task.cancel()
         await asyncio.gather(dying, *tasks, return_exceptions=True)
@@ -220,9 +162,8 @@ def pods(cluster: MockCluster) -> list[str]:
 
 async def settled(client: Any) -> bool:
     """Whether every event was delivered and acknowledged."""
-    try:
-        (group,) = await client.xinfo_groups(STREAM)
-    except (ValueError, Exception):
+    if not await client.exists(STREAM) or not (groups := await client.xinfo_groups(STREAM)):
         return False
+    (group,) = groups
     length = await client.xlen(STREAM)
     return bool(group["pending"] == 0 and group["entries-read"] == length)

@@ -9,7 +9,8 @@ import pytest
 import redis.asyncio
 
 from ottoscaler.orchestrator.tending.quota import Limits
-from tests.component.orchestrator.living import STREAM, Births, Death, live, pods, settled, world
+from tests.component.orchestrator.living import STREAM, Births, live, pods, settled, world
+from tests.orchestrator.dying import Faults
 from tests.redis.server import RedisServer
 from tests.waiting import until
 
@@ -22,11 +23,11 @@ async def send(client: "redis.asyncio.Redis") -> None:
         await client.xadd(STREAM, {"type": "scale_up", "task_id": task, "pod_count": count})
 
 
-async def play(client: "redis.asyncio.Redis", death: Death, limits: Limits | None) -> Births:
+async def play(client: "redis.asyncio.Redis", faults: Faults, limits: Limits | None) -> Births:
     """Events come, the replica dies, another life of it goes on until nothing is left to do."""
     async with world(client) as (cluster, births):
         await send(client)
-        first = asyncio.create_task(live(cluster, client, death=death, limits=limits))
+        first = asyncio.create_task(live(cluster, client, faults=faults, limits=limits))
 
         async def done() -> bool:
             return births.names.total() >= WORKERS and not pods(cluster) and await settled(client)
@@ -52,12 +53,12 @@ async def test_every_worker_is_created_exactly_once(
 ) -> None:
     client = redis.asyncio.Redis(port=redis_server.port, protocol=2)
     try:
-        whole = Death()
+        whole = Faults()
         await play(client, whole, limits)
         calls = whole.calls
         assert calls > 15
         for at in range(1, calls + 1):
-            births = await play(client, Death(at, after=after), limits)
+            births = await play(client, Faults(dies_at=at, after=after), limits)
             assert births.names.total() == WORKERS, f"died at call {at} of {calls}: {births.names}"
             assert len(births.names) == WORKERS, f"died at call {at} of {calls}: {births.names}"
     finally:

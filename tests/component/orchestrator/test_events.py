@@ -17,23 +17,22 @@ from tests.component.orchestrator.living import (
     PODS,
     STREAM,
     Births,
-    Death,
-    MortalKube,
     live,
     pods,
     settled,
     world,
 )
+from tests.orchestrator.dying import Faults, FaultyKube
 from tests.redis.server import RedisServer
 from tests.unit.orchestrator.test_event_entries import MALFORMED
 from tests.waiting import until
 
 
-class Refusing(MortalKube):
+class Refusing(FaultyKube):
     """A cluster that refuses to create pods while `error` says how."""
 
     def __init__(self, kube: Kube, error: Callable[[dict[str, Any]], KubeError | None]) -> None:
-        super().__init__(kube, Death())
+        super().__init__(kube, Faults())
         self.error = error
         self.tried = 0
 
@@ -247,11 +246,11 @@ async def test_ended_workers_stay_until_their_event_is_acknowledged(redis_server
         assert set(births.names.values()) == {1}
 
 
-class Slow(MortalKube):
+class Slow(FaultyKube):
     """A cluster that takes its time for each pod, as a real one does."""
 
     def __init__(self, kube: Kube) -> None:
-        super().__init__(kube, Death())
+        super().__init__(kube, Faults())
 
     async def create(self, path: str, body: Any, params: Params | None = None) -> Any:
         await asyncio.sleep(0.05)
