@@ -8,12 +8,13 @@ from typing import Any, Self
 
 from prometheus_client import ProcessCollector
 
+from ottoscaler.orchestrator.certificates import UnusableCertificate
 from ottoscaler.orchestrator.config.model import Root
 from ottoscaler.orchestrator.events.claims import Claims
 from ottoscaler.orchestrator.events.consumer import EventConsumer, EventRules
 from ottoscaler.orchestrator.events.stream import EventStream
 from ottoscaler.orchestrator.handler.buffer import Budget
-from ottoscaler.orchestrator.handler.link import HandlerLink, open_channel
+from ottoscaler.orchestrator.handler.link import HandlerLink
 from ottoscaler.orchestrator.index import WorkerIndex
 from ottoscaler.orchestrator.kube_api import Kube
 from ottoscaler.orchestrator.launch import Launcher
@@ -26,7 +27,7 @@ from ottoscaler.orchestrator.service.pipelines import PipelineCalls
 from ottoscaler.orchestrator.service.pushed_logs import PushedLogs, PushRules
 from ottoscaler.orchestrator.service.receipts import Receipts
 from ottoscaler.orchestrator.service.scaling import ScalingCalls
-from ottoscaler.orchestrator.service.server import GrpcServer
+from ottoscaler.orchestrator.service.server import CannotServe, GrpcServer
 from ottoscaler.orchestrator.service.servicers import OttoscalerServicer
 from ottoscaler.orchestrator.telemetry import Telemetry
 from ottoscaler.orchestrator.template import PodDefaults
@@ -165,14 +166,10 @@ class Orchestrator:
         handler = self._settings.handler
         if handler is None:
             return None
-        tls = handler.tls
-        channel = open_channel(
-            handler.address,
-            ca_file=tls.ca_file if tls else None,
-            cert_file=tls.cert_file if tls else None,
-            key_file=tls.key_file if tls else None,
-        )
-        return HandlerLink(channel, telemetry=self.telemetry, clock=self._clock)
+        try:
+            return HandlerLink(handler, telemetry=self.telemetry, clock=self._clock)
+        except UnusableCertificate as error:
+            raise CannotServe(f"handler.tls cannot be used: {error}") from error
 
     @property
     def grpc_port(self) -> int:

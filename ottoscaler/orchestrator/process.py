@@ -42,15 +42,14 @@ async def run(config: Path | None, *, kubeconfig: Path | None, identity: str | N
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         kube = await _kube(stack, settings, kubeconfig)
-        orchestrator = Orchestrator(
-            settings,
-            kube=kube,
-            identity=identity or own_identity(os.environ),
-            environ=os.environ,
-            clock=SYSTEM_CLOCK,
-        )
         try:
-            async with orchestrator:
+            async with Orchestrator(
+                settings,
+                kube=kube,
+                identity=identity or own_identity(os.environ),
+                environ=os.environ,
+                clock=SYSTEM_CLOCK,
+            ):
                 await stop.wait()
         except CannotServe as error:
             raise StartError(str(error)) from error

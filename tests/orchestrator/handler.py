@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+import grpc
 import grpc.aio
 
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
@@ -55,8 +56,10 @@ class Received:
 class Handler(rpc.OttoHandlerLogServiceServicer):
     """`async with Handler() as handler:` serves on `handler.port`; `stop` and `start` restart it there."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, credentials: grpc.ServerCredentials | None = None) -> None:
         self.port = port
+        self.credentials = credentials
+        """For TLS, from the next start on."""
         self.received = Received()
         self.answer: Callable[[pb.WorkerLogEntry], Answer] = acknowledge
         self.acknowledge: Callable[[pb.WorkerStatusNotification], pb.WorkerStatusAck] = lambda news: (
@@ -71,7 +74,10 @@ class Handler(rpc.OttoHandlerLogServiceServicer):
     async def start(self) -> None:
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         rpc.add_OttoHandlerLogServiceServicer_to_server(self, server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
+        if self.credentials is None:
+            self.port = server.add_insecure_port(self.address)
+        else:
+            self.port = server.add_secure_port(self.address, self.credentials)
         await server.start()
         self._server = server
 

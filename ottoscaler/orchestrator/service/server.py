@@ -1,6 +1,5 @@
 """The gRPC server: our services, health checking and reflection on one port, by TLS when files are given."""
 
-import ssl
 from typing import Any
 
 import grpc
@@ -9,6 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from ottoscaler.orchestrator.certificates import CertificateFiles, Pems, UnusableCertificate
 from ottoscaler.orchestrator.config.model import Certificates, Grpc
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2, ottoscaler_pb2_grpc
 from ottoscaler.orchestrator.protocol.ottoscaler_pb2_grpc import (
@@ -24,11 +24,7 @@ _SERVED = ("OttoscalerService", "LogStreamingService")
 
 
 class CannotServe(Exception):
-    """The address is taken, or a certificate cannot be used."""
-
-
-class UnusableCertificate(Exception):
-    """Files that are no certificate, key or authority; names them."""
+    """The address is taken, or a certificate cannot be used, ours or the handler's."""
 
 
 class GrpcServer:
@@ -101,24 +97,17 @@ def _credentials(tls: Certificates) -> grpc.ServerCredentials:
 
 class _Files:
     def __init__(self, tls: Certificates) -> None:
-        self._tls = tls
-        self._seen: tuple[bytes, ...] = ()
+        self._files = CertificateFiles(tls.cert_file, tls.key_file, tls.client_ca_file)
+        self._seen: Pems | None = None
 
     def configuration(self) -> Any:
         """Raises `UnusableCertificate`."""
-        files = [self._tls.key_file, self._tls.cert_file]
-        if self._tls.client_ca_file is not None:
-            files.append(self._tls.client_ca_file)
-        try:
-            content = tuple(file.read_bytes() for file in files)
-        except OSError as error:
-            raise UnusableCertificate(f"{error.filename}: {error.strerror}") from error
-        if content != self._seen:
-            _check(self._tls)
-        self._seen = content
-        authorities = content[2] if len(content) > 2 else None
+        pems = self._files.read()
+        if pems != self._seen:
+            self._files.check()
+        self._seen = pems
         return grpc.ssl_server_certificate_configuration(
-            [(content[0], content[1])], root_certificates=authorities
+            [(pems.key, pems.certificate)], root_certificates=pems.authorities or None
         )
 
     def renewed(self) -> Any:
@@ -130,19 +119,3 @@ class _Files:
             log.debug("the renewed certificate cannot be used yet", error=error)
             return None
         return None if self._seen == before else configuration
-
-
-def _check(tls: Certificates) -> None:
-    """gRPC would only say that it cannot bind. Raises `UnusableCertificate`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
-    except (ssl.SSLError, OSError) as error:
-        raise UnusableCertificate(
-            f"{tls.cert_file} and {tls.key_file} are no PEM certificate and its key"
-        ) from error
-    if tls.client_ca_file is not None:
-        try:
-            context.load_verify_locations(tls.client_ca_file)
-        except (ssl.SSLError, OSError) as error:
-            raise UnusableCertificate(f"{tls.client_ca_file} has no PEM certificate") from error

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,17 +13,21 @@ import grpc.aio
 import pytest
 from structlog.testing import CapturingLogger
 
+from ottoscaler.orchestrator.certificates import UnusableCertificate
+from ottoscaler.orchestrator.config.model import Handler as Settings
+from ottoscaler.orchestrator.config.model import HandlerTls
 from ottoscaler.orchestrator.handler import link as link_module
 from ottoscaler.orchestrator.handler.buffer import Budget, Item, LogBuffer
 from ottoscaler.orchestrator.handler.entries import log_entry
 from ottoscaler.orchestrator.handler.forward import Forwarder
-from ottoscaler.orchestrator.handler.link import HandlerLink, open_channel
+from ottoscaler.orchestrator.handler.link import HandlerLink
 from ottoscaler.orchestrator.handler.notify import Notifier, Outbox
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2_grpc as rpc
 from ottoscaler.orchestrator.telemetry import Telemetry
 from ottoscaler.runtime.clock import SYSTEM_CLOCK
 from tests.orchestrator.handler import Answer, Handler
+from tests.redis.certificates import Authority
 from tests.waiting import until
 
 Status = pb.WorkerStatusNotification.StatusType
@@ -71,10 +76,12 @@ class Sending:
 
 
 @asynccontextmanager
-async def sending(handler: Handler, *, streams: int = 80) -> AsyncIterator[Sending]:
+async def sending(
+    handler: Handler, *, streams: int = 80, tls: HandlerTls | None = None
+) -> AsyncIterator[Sending]:
     telemetry = Telemetry()
-    channel = open_channel(handler.address, ca_file=None, cert_file=None, key_file=None)
-    link = HandlerLink(channel, telemetry=telemetry, clock=SYSTEM_CLOCK)
+    settings = Settings(address=handler.address, tls=tls)
+    link = HandlerLink(settings, telemetry=telemetry, clock=SYSTEM_CLOCK)
     notifier = Notifier(link, telemetry=telemetry, clock=SYSTEM_CLOCK)
     each = Sending(link, telemetry, asyncio.Semaphore(streams), notifier)
     reopening = asyncio.create_task(link.run())
@@ -298,3 +305,53 @@ async def test_a_server_that_allows_few_streams_gets_everything(allowed: int, wo
             assert handler.received.repeated == 0
     finally:
         await server.stop(None)
+
+
+def _credentials(authority: Authority) -> grpc.ServerCredentials:
+    """The handler's, which asks for a client's certificate of the same authority."""
+    pair, trusted = authority.issue("handler", address="127.0.0.1"), authority.certificate.read_bytes()
+    chain = [(pair.key.read_bytes(), pair.certificate.read_bytes())]
+    return grpc.ssl_server_credentials(chain, root_certificates=trusted, require_client_auth=True)
+
+
+async def test_renewed_certificates_need_no_restart(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first, second = Authority(tmp_path / "first"), Authority(tmp_path / "second")
+    files = HandlerTls(
+        ca_file=tmp_path / "ca.crt", cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key"
+    )
+    assert files.cert_file is not None and files.key_file is not None
+
+    def mount(authority: Authority) -> None:
+        pair = authority.issue("orchestrator")
+        for file, source in (
+            (files.ca_file, authority.certificate),
+            (files.cert_file, pair.certificate),
+            (files.key_file, pair.key),
+        ):
+            assert file is not None
+            file.write_bytes(source.read_bytes())
+
+    mount(first)
+    async with Handler(credentials=_credentials(first)) as handler, sending(handler, tls=files) as ours:
+        ours.worker("before", 3)
+        await until(lambda: handler.received.lines("before") == lines(3))
+        await handler.stop()
+        handler.credentials = _credentials(second)
+        await handler.start()
+        files.ca_file.write_bytes(b"half a certi")
+        ours.worker("after", 3)
+        await until(lambda: not ours.link.available, what="the handler is another one")
+        assert not handler.received.lines("after")
+        mount(second)
+        await until(lambda: handler.received.lines("after") == lines(3), what="it is trusted again")
+
+
+def test_certificates_that_cannot_be_used_are_named_at_once(tmp_path: Path) -> None:
+    tls = HandlerTls(ca_file=tmp_path / "ca.crt")
+    with pytest.raises(UnusableCertificate, match=r"ca\.crt: No such file"):
+        HandlerLink(Settings(tls=tls), telemetry=Telemetry(), clock=SYSTEM_CLOCK)
+    tls.ca_file.write_text("nothing")
+    with pytest.raises(UnusableCertificate, match=r"ca\.crt has no PEM certificate"):
+        HandlerLink(Settings(tls=tls), telemetry=Telemetry(), clock=SYSTEM_CLOCK)
