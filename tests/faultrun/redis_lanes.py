@@ -6,6 +6,7 @@ A lane is one queue. Commands on its stream are repeated on a model, which knows
 import asyncio
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,7 @@ async def nothing() -> None:
     """Some faults end by themselves."""
 
 
-class Lane:
+class Lane(ABC):
     """A stream on some server; subclasses know what can happen to that server."""
 
     def __init__(self, name: str, run: Run, rng: random.Random) -> None:
@@ -52,13 +53,13 @@ class Lane:
         self._writing = asyncio.Lock()
         """Held by faults while nobody may write."""
 
+    @abstractmethod
     def settings(self) -> RedisSettings:
         """How the adapter is told of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def faults(self) -> Mapping[str, LaneFault]:
         """By name."""
-        raise NotImplementedError
 
     async def prepare(self) -> None:
         """Makes the stream and its group."""
@@ -86,7 +87,7 @@ class Lane:
         await self._settle()
         self.truth.done(time.monotonic())
 
-    async def _settle(self) -> None:
+    async def _settle(self) -> None:  # noqa: B027 - most servers have no copies
         """Where copies of the stream are read, they have the change as well."""
 
     def _add(self) -> tuple[Any, ...]:

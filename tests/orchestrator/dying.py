@@ -101,3 +101,19 @@ class FaultyKube:
         if rng.random() < 0.5:
             await self._faults.guard(call, dead)
         raise KubeError(status=rng.choice((0, 500, 504)), reason="", message="simulated")
+
+
+async def until_dead(works: list[Any], faults: Faults) -> None:
+    """Runs `works` until the life ends; whatever fails in between fails the test."""
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
+    dying: asyncio.Task[Any] = asyncio.create_task(faults.dead.wait())
+    try:
+        await asyncio.wait({dying, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        faults.dead.set()
+        for task in (dying, *tasks):
+            task.cancel()
+        await asyncio.gather(dying, *tasks, return_exceptions=True)

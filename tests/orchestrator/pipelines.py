@@ -8,7 +8,6 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from ottoscaler.orchestrator.handler.buffer import Budget
 from ottoscaler.orchestrator.index import WorkerIndex
@@ -31,7 +30,7 @@ from ottoscaler.orchestrator.tending.quota import Limits, Quota
 from ottoscaler.orchestrator.tending.settled import Ledger
 from ottoscaler.orchestrator.tending.tender import Parts, Tender
 from ottoscaler.orchestrator.worker import read_worker
-from tests.orchestrator.dying import Faults, FaultyKube
+from tests.orchestrator.dying import Faults, FaultyKube, until_dead
 from tests.virtual import VirtualClock
 
 NAMESPACE = "n"
@@ -192,22 +191,6 @@ async def lead(kube: Kube, faults: Faults | None = None, *, limits: Limits | Non
     if limits.any:
         works.append(Quota(kube=faulty, index=index, limits=limits, telemetry=telemetry, clock=clock).run())
     await until_dead(works, faults)
-
-
-async def until_dead(works: list[Any], faults: Faults) -> None:
-    """Runs `works` until the life ends; whatever fails in between fails the test."""
-    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
-    dying: asyncio.Task[Any] = asyncio.create_task(faults.dead.wait())
-    try:
-        await asyncio.wait({dying, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            if task.done():
-                task.result()
-    finally:
-        faults.dead.set()
-        for task in (dying, *tasks):
-            task.cancel()
-        await asyncio.gather(dying, *tasks, return_exceptions=True)
 
 
 class Listener:

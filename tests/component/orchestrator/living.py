@@ -27,7 +27,7 @@ from ottoscaler.orchestrator.tending.quota import Limits, Quota
 from ottoscaler.orchestrator.tending.settled import Ledger
 from ottoscaler.orchestrator.tending.tender import Parts, Tender
 from ottoscaler.runtime.clock import SYSTEM_CLOCK
-from tests.orchestrator.dying import Faults, FaultyKube
+from tests.orchestrator.dying import Faults, FaultyKube, until_dead
 
 NAMESPACE = "n"
 STREAM = "otto:scale:events"
@@ -127,18 +127,7 @@ async def live(
             Claims(stream=stream, consumer=consumer, rules=rules, telemetry=telemetry, clock=clock).run(),
             Quota(kube=mortal, index=index, limits=limits, telemetry=telemetry, clock=clock).run(),
         ]
-    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
-    dying: asyncio.Task[Any] = asyncio.create_task(faults.dead.wait())
-    try:
-        await asyncio.wait({dying, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            if task.done():
-                task.result()
-    finally:
-        faults.dead.set()
-        for task in (dying, *tasks):
-            task.cancel()
-        await asyncio.gather(dying, *tasks, return_exceptions=True)
+    await until_dead(works, faults)
 
 
 @asynccontextmanager
