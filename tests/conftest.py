@@ -6,6 +6,7 @@ timer whenever nothing else is ready, so hours pass in milliseconds.
 
 import asyncio
 import inspect
+import signal
 from typing import Any
 
 import looptime
@@ -15,6 +16,9 @@ from hypothesis import HealthCheck, settings
 # How long an example takes says something of the machine, and nothing of the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+# Who runs this in the background of a shell ignores SIGINT, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TO_END_SECONDS = 10.0
 
