@@ -1,7 +1,8 @@
 """One measurement of a collection: the queries of its plan, all as of one moment, and what they add up to.
 
-The first query is answered as of now, and says when that was; the others are asked as of the same time. So
-the counts belong together, whatever is written meanwhile, and their differences are never negative.
+The first query is answered as of now, and only for the time that it was answered as of; all that is added up
+is asked as of that time. So the counts belong together, whatever is written meanwhile, and their differences
+are never negative.
 
 Every call is bounded by a deadline and is never retried by the library, whose own limit is 300 s.
 """
@@ -87,18 +88,17 @@ class CollectionReader:
         )
 
     async def _count_all(self, timeout: float) -> _Jobs:
-        every, as_of = await self._count(self._plan.every, timeout, as_of=None)
-        rest = [query for query in self._plan.counts if query is not self._plan.every]
+        queries = self._plan.counts
+        _, as_of = await self._count(self._plan.moment, timeout, as_of=None)
         try:
             async with asyncio.TaskGroup() as tasks:
-                counts = [tasks.create_task(self._count(query, timeout, as_of=as_of)) for query in rest]
+                counts = [tasks.create_task(self._count(query, timeout, as_of=as_of)) for query in queries]
                 held = tasks.create_task(self._documents(self._plan.held, timeout, as_of=as_of))
         except* SourceError as group:
             raise _first(group) from None
-        numbers = {query: task.result()[0] for query, task in zip(rest, counts, strict=True)}
-        numbers[self._plan.every] = every
+        numbers = {query: task.result()[0] for query, task in zip(queries, counts, strict=True)}
         waiting = sum(sign * numbers[query] for sign, query in self._plan.waiting)
-        failed = numbers[self._plan.failed]
+        every, failed = numbers[self._plan.every], numbers[self._plan.failed]
         seen = {key: job for key, job in held.result().items() if job.holder is not None}
         other = every - failed - waiting - sum(job.state is State.HELD for job in seen.values())
         if waiting < 0 or other < 0:

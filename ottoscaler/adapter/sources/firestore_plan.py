@@ -36,6 +36,8 @@ class Query:
 class Plan:
     """The queries of one measurement."""
 
+    moment: Query
+    """The cheapest count there is: asked first, for the time of its answer."""
     every: Query
     failed: Query
     waiting: tuple[tuple[int, Query], ...]
@@ -45,7 +47,7 @@ class Plan:
 
     @property
     def counts(self) -> tuple[Query, ...]:
-        """Every count to ask for, once, `every` first."""
+        """Every count that is added up, once."""
         return tuple(dict.fromkeys((self.every, self.failed, *(query for _, query in self.waiting))))
 
 
@@ -71,6 +73,7 @@ def plan(collection: AsyncCollectionReference, settings: FirestoreSettings) -> P
             waiting = ((1, nulls), (-1, Query(nulls.query.where(filter=_status(settings, ["failed"])))))
             candidates, indexes = nulls.query, ((ASSIGNED, CREATED),)
     return Plan(
+        moment=Query(collection.limit(1)),
         every=every,
         failed=failed,
         waiting=waiting,

@@ -83,11 +83,12 @@ async def test_counts_that_contradict_one_another_are_refused(
     async with FaultyProxy(emulator.address).running() as proxy:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
         async with connected(project) as client:
-            none = RunAggregationQueryResponse(
-                result=AggregationResult(aggregate_fields={"n": {"integer_value": 0}}),
+            five = RunAggregationQueryResponse(
+                result=AggregationResult(aggregate_fields={"n": {"integer_value": 5}}),
                 read_time=datetime.now(UTC),
             )
-            proxy.add(GrpcFault(what="instead", answer=RunAggregationQueryResponse.serialize(none)))
+            answer = RunAggregationQueryResponse.serialize(five)
+            proxy.add(GrpcFault(what="instead", answer=answer, mentions=b"failed"))
             with pytest.raises(SourceError, match="contradict one another"):
                 await measure(client, queue(project))
 
@@ -101,8 +102,8 @@ async def test_a_missing_index_is_named_as_the_command_that_creates_it(
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
         async with connected(project) as client:
             for settings, fault_at, commands in (
-                ({"waiting": "status"}, 4, 2),
-                ({"waiting": "status", "historic_fields": False, "database": "other"}, 4, 1),
+                ({"waiting": "status"}, 5, 2),
+                ({"waiting": "status", "historic_fields": False, "database": "other"}, 5, 1),
             ):
                 there = queue(project, **settings)
                 delays = [GrpcFault(what="delay", seconds=0.0)] * fault_at
@@ -142,7 +143,7 @@ async def test_the_doctor_names_the_index(tmp_path: Path, project: str, emulator
     config.write_text(f"queues: [{{name: jobs, firestore: {block}}}]\n")
     async with FaultyProxy(emulator.address).running() as proxy:
         environ = {**os.environ, "FIRESTORE_EMULATOR_HOST": proxy.address}
-        counts = [GrpcFault(what="delay", seconds=0.0)] * 4
+        counts = [GrpcFault(what="delay", seconds=0.0)] * 5
         proxy.add(*counts, status(grpc.StatusCode.FAILED_PRECONDITION, INDEX_TEXT, "RunQuery"))
         ended = await ottoscaler("doctor", "--config", config, environ=environ)
     assert ended.status == 1

@@ -67,9 +67,9 @@ async def test_it_reads_now_and_then_and_says_what_that_cost(project: str) -> No
         await fill(client, {"a": {"createdAt": 1_790_000_000_000}})
         async with running(source) as heard:
             await until(lambda: clock.slept, within=10)
-            assert costs.amounts == {("q", "document_reads"): 6.0}
+            assert costs.amounts == {("q", "document_reads"): 7.0}
             await clock.step()
-            assert costs.amounts == {("q", "document_reads"): 12.0}
+            assert costs.amounts == {("q", "document_reads"): 14.0}
             assert [each.waiting for each in heard if isinstance(each, Reading)] == [1, 1]
             assert all(8.0 <= each <= 10.0 for each in clock.slept), "an interval has a minimum"
 
