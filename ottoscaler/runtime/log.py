@@ -1,7 +1,7 @@
 """One log for both processes: structlog events as text for people or JSON for collectors.
 
 Values pass a filter that hides what looks like a credential, because connection strings and headers
-end up in exception texts that nobody wrote with a log in mind.
+end up in exception texts that nobody wrote with a log in mind. What libraries log by `logging` passes it too.
 """
 
 import logging
@@ -69,8 +69,25 @@ class _StandardError:
         sys.stderr.flush()
 
 
+class _Libraries(logging.Handler):
+    """Turns the records of libraries into events of ours: the first line is the event, what follows is detail."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event, _, detail = record.getMessage().partition("\n")
+        level = logging.DEBUG if _is_closed_already(record) else record.levelno
+        said = {"detail": " ".join(detail.split())} if detail else {}
+        nearest = min(max(level // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        get_logger(record.name).log(nearest, event, exc_info=record.exc_info, **said)
+
+
+def _is_closed_already(record: logging.LogRecord) -> bool:
+    """uvloop stumbles over bytes for a connection that is gone; who uses that connection is told all the same."""
+    error = record.exc_info[1] if record.exc_info else None
+    return record.name == "asyncio" and isinstance(error, RuntimeError) and "handler is closed" in str(error)
+
+
 def configure_logging(*, level: str = "info", format: LogFormat = "text") -> None:  # noqa: A002
-    """Sets the process's log: `level` by name, lines to standard error.
+    """Sets the process's log: `level` by name, lines to standard error; of libraries from warnings on.
 
     Raises `ValueError` when the level is unknown.
     """
@@ -95,6 +112,9 @@ def configure_logging(*, level: str = "info", format: LogFormat = "text") -> Non
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
+    root = logging.getLogger()
+    root.handlers = [*(each for each in root.handlers if not isinstance(each, _Libraries)), _Libraries()]
+    root.setLevel(max(number, logging.WARNING))
 
 
 def get_logger(name: str) -> Any:

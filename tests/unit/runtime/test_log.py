@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import logging
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -65,3 +67,53 @@ def test_a_logger_outlives_the_stream_that_it_first_wrote_to(capsys: pytest.Capt
     finally:
         structlog.reset_defaults()
     assert json.loads(capsys.readouterr().err)["event"] == "two"
+
+
+@pytest.fixture
+def json_lines() -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    configure_logging(level="info", format="json")
+    try:
+        yield
+    finally:
+        root.handlers, level = before
+        root.setLevel(level)
+        structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("json_lines")
+def test_what_libraries_log_is_of_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    library = logging.getLogger("google.auth")
+    library.info("not shown")
+    try:
+        int("redis://u:hunter2secret@h")
+    except ValueError:
+        library.exception("renewal failed\n  token: %s", "hunter2secret")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    event = json.loads(line)
+    assert (event["component"], event["level"], event["event"]) == ("google.auth", "error", "renewal failed")
+    assert event["detail"] == "token: ***"
+    assert "Traceback" in event["exception"]
+    assert "hunter2secret" not in line
+
+
+@pytest.mark.usefixtures("json_lines")
+def test_only_the_end_of_a_connection_that_is_known_to_be_over_is_not_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for text in ("unable to perform operation on <TCPTransport closed=True>; the handler is closed", "other"):
+        error = RuntimeError(text)
+        logging.getLogger("asyncio").error("Fatal error on SSL protocol", exc_info=error)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "RuntimeError: other" in json.loads(line)["exception"]
+
+
+def test_libraries_are_heard_once_however_often_the_log_is_set(
+    json_lines: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(level="info", format="json")
+    logging.getLogger("aiohttp").warning("once")
+    assert len(capsys.readouterr().err.splitlines()) == 1
