@@ -88,18 +88,11 @@ class CollectionReader:
         )
 
     async def _count_all(self, timeout: float) -> _Jobs:
-        queries = self._plan.counts
         _, as_of = await self._count(self._plan.moment, timeout, as_of=None)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                counts = [tasks.create_task(self._count(query, timeout, as_of=as_of)) for query in queries]
-                held = tasks.create_task(self._documents(self._plan.held, timeout, as_of=as_of))
-        except* SourceError as group:
-            raise _first(group) from None
-        numbers = {query: task.result()[0] for query, task in zip(queries, counts, strict=True)}
+        numbers, held = await self._ask_all(timeout, as_of)
         waiting = sum(sign * numbers[query] for sign, query in self._plan.waiting)
         every, failed = numbers[self._plan.every], numbers[self._plan.failed]
-        seen = {key: job for key, job in held.result().items() if job.holder is not None}
+        seen = {key: job for key, job in held.items() if job.holder is not None}
         other = every - failed - waiting - sum(job.state is State.HELD for job in seen.values())
         if waiting < 0 or other < 0:
             raise SourceError(
@@ -109,6 +102,21 @@ class CollectionReader:
             )
         oldest = await self._oldest(timeout, as_of) if waiting else None
         return _Jobs(waiting, failed, other, seen, oldest)
+
+    async def _ask_all(self, timeout: float, as_of: datetime) -> tuple[dict[Query, int], dict[str, Job]]:
+        """Every count, and the jobs in work."""
+        queries = self._plan.counts
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                counts = [tasks.create_task(self._count(query, timeout, as_of=as_of)) for query in queries]
+                held = tasks.create_task(self._documents(self._plan.held, timeout, as_of=as_of))
+        except* SourceError as group:
+            failure = _first(group)
+        else:
+            return {
+                query: task.result()[0] for query, task in zip(queries, counts, strict=True)
+            }, held.result()
+        raise failure  # only here: before Python 3.11.4 what `except*` raises becomes a group
 
     async def _oldest(self, timeout: float, as_of: datetime) -> float | None:
         if self._plan.oldest is None:
