@@ -174,7 +174,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         shown = diagnosis.of_namespaces(runner(Path(os.environ["KUBECONFIG"])), _namespaces)
         report.sections.append(("the cluster", shown))
         if (here := own_cluster()) is not None:
-            report.sections.append(("the components", diagnosis.of_components(here.logs)))
+            services = diagnosis.of_services(runner(Path(os.environ["KUBECONFIG"])))
+            report.sections.append(("the components", services + diagnosis.of_components(here.logs)))
     return report
 
 

@@ -1,5 +1,6 @@
 """What a person wants to see first when a test on a cluster fails."""
 
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +22,18 @@ def of_namespaces(kubectl: Kubectl, namespaces: Iterable[str]) -> str:
             logs = kubectl("logs", pod, *within, "--all-containers", "--prefix", "--tail=40", check=False)
             parts.append(_titled(f"{pod} in {namespace}", logs))
     return "".join(parts)
+
+
+def of_services(kubectl: Kubectl) -> str:
+    """Whether the pods' way to the API server is there: its endpoint, and what kube-proxy made of it."""
+    slices = kubectl("get", "endpointslices,services", "--namespace", "default", "-o", "wide", check=False)
+    rules = [
+        subprocess.run(
+            ["nft", "list", "map", "ip", "kube-proxy", name], capture_output=True, text=True, check=False
+        ).stdout
+        for name in ("service-ips", "no-endpoint-services")
+    ]
+    return _titled("the API server as pods see it", slices) + _titled("rules", "".join(rules), "default/")
 
 
 def of_components(logs: Path) -> str:
