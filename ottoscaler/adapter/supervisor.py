@@ -103,6 +103,7 @@ class _Connection:
         self._queues: Mapping[str, QueueConfig] = {}
         self._patience = 0.0
         self._deadline: asyncio.Timeout | None = None
+        self._postponed_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._log = FailureLog(clock)
         self._reason = ""
@@ -134,6 +135,7 @@ class _Connection:
             self._source = self._make()
             self._source.set_queues([queue.for_source() for queue in self._queues.values()])
         try:
+            self._postponed_at = asyncio.get_running_loop().time()
             async with asyncio.timeout(self._patience) as self._deadline:
                 await self._source.run(self._publish)
         except TimeoutError:
@@ -154,11 +156,11 @@ class _Connection:
 
     def _postpone(self) -> None:
         """Moves the deadline, but not for each of a thousand queues in one tick."""
-        if self._deadline is None:
+        now = asyncio.get_running_loop().time()
+        if now - self._postponed_at <= _DEADLINE_STEP or self._deadline is None or self._deadline.expired():
             return
-        when, now = self._deadline.when(), asyncio.get_running_loop().time()
-        if when is not None and now + self._patience - when > _DEADLINE_STEP and not self._deadline.expired():
-            self._deadline.reschedule(now + self._patience)
+        self._postponed_at = now
+        self._deadline.reschedule(now + self._patience)
 
     def _failed(self, error: Exception, delay: float) -> None:
         self.restarts += 1

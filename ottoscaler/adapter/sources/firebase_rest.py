@@ -87,8 +87,6 @@ class RestDatabase:
     async def _follow(
         self, url: URL, headers: Mapping[str, str], token: AccessToken, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        if self._endpoint.namespace is not None:
-            url = url.with_query(ns=self._endpoint.namespace)
         headers = {**headers, "Authorization": f"Bearer {token.value}"}
         for _ in range(_MOST_REDIRECTS + 1):
             response = await self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -62,13 +63,15 @@ class Endpoint:
     is_emulator: bool
     """It takes `Bearer owner`, and no credential is ever sent to it."""
 
+    @lru_cache(maxsize=4096)  # noqa: B019 - endpoints are few, and equal ones share
     def url(self, keys: tuple[str, ...]) -> URL:
-        """The REST address of a node."""
+        """The REST address of a node, with `ns` where the host does not say it."""
         *parents, last = keys or ("",)
         url = self.base
         for key in parents:
             url /= key
-        return url / f"{last}.json"
+        url /= f"{last}.json"
+        return url if self.namespace is None else url.with_query(ns=self.namespace)
 
 
 def endpoint_of(database_url: str, environ: Mapping[str, str]) -> Endpoint:
