@@ -209,7 +209,7 @@ def _report(figures: Sequence[Figure]) -> str:
     load = "/".join(f"{each:.1f}" for each in os.getloadavg())
     return f"""# Sources: scale and latency
 
-Written by `make bench-sources` on {time.strftime("%Y-%m-%d")}: {os.cpu_count()} cores, shared with other work (load
+Written by `make bench-sources` on {time.strftime("%Y-%m-%d")}: {os.cpu_count()} cores (load
 average at the end {load}); loopback.
 
 {table(figures)}
