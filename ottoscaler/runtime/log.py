@@ -70,14 +70,22 @@ class _StandardError:
 
 
 class _Libraries(logging.Handler):
-    """Turns the records of libraries into events of ours: the first line is the event, what follows is detail."""
+    """Turns the records of libraries into events of ours: the first line is the event, what follows is detail.
+
+    Only asyncio's exceptions keep their trace: they are bugs that nobody caught. Other libraries raise what they
+    log, or go on.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         event, _, detail = record.getMessage().partition("\n")
         level = logging.DEBUG if _is_closed_already(record) else record.levelno
-        said = {"detail": " ".join(detail.split())} if detail else {}
+        said: dict[str, Any] = {"detail": " ".join(detail.split())} if detail else {}
+        if record.name == "asyncio":
+            said["exc_info"] = record.exc_info
+        elif record.exc_info is not None and record.exc_info[1] is not None:
+            said["error"] = record.exc_info[1]
         nearest = min(max(level // 10 * 10, logging.DEBUG), logging.CRITICAL)
-        get_logger(record.name).log(nearest, event, exc_info=record.exc_info, **said)
+        get_logger(record.name).log(nearest, event, **said)
 
 
 def _is_closed_already(record: logging.LogRecord) -> bool:

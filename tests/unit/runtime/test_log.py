@@ -95,7 +95,8 @@ def test_what_libraries_log_is_of_the_same_form(capsys: pytest.CaptureFixture[st
     event = json.loads(line)
     assert (event["component"], event["level"], event["event"]) == ("google.auth", "error", "renewal failed")
     assert event["detail"] == "token: ***"
-    assert "Traceback" in event["exception"]
+    assert event["error"].startswith("ValueError: invalid literal")
+    assert "exception" not in event
     assert "hunter2secret" not in line
 
 
