@@ -124,7 +124,8 @@ class FirestoreSource:
 def connect(settings: FirestoreSettings) -> "AsyncClient":
     """A client of the database, made without any request. Blocking. Raises `SourceError`."""
     from google.auth.exceptions import GoogleAuthError
-    from google.cloud.firestore import AsyncClient
+
+    from ottoscaler.adapter.sources.firestore_client import OwnConnectionClient
 
     credential, project = None, settings.project
     try:
@@ -133,7 +134,7 @@ def connect(settings: FirestoreSettings) -> "AsyncClient":
 
             certificate = Certificate(str(settings.service_account_file))
             credential, project = certificate.get_credential(), project or certificate.project_id
-        return AsyncClient(project=project, credentials=credential, database=settings.database)
+        return OwnConnectionClient(project=project, credentials=credential, database=settings.database)
     except OSError as error:  # also how Google's libraries say that there is no project
         reason = (
             "its service-account file cannot be read"

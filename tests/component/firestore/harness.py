@@ -9,6 +9,7 @@ from google.cloud.firestore import AsyncClient
 
 from ottoscaler.adapter.reading import ReadFailure, Reading
 from ottoscaler.adapter.sources.base import Queue, SourceContext, SourceError
+from ottoscaler.adapter.sources.firestore import connect
 from ottoscaler.adapter.sources.firestore_measure import CollectionReader
 from ottoscaler.adapter.sources.firestore_settings import FirestoreSettings
 from ottoscaler.adapter.sources.sharing import ALONE, Sharing
@@ -26,7 +27,7 @@ def queue(project: str, *, timeout: float = 5.0, **settings: Any) -> Queue[Fires
 @contextlib.asynccontextmanager
 async def connected(project: str) -> AsyncIterator[AsyncClient]:
     """A client of the emulator (or of the proxy that the environment names)."""
-    client = AsyncClient(project=project)
+    client = connect(FirestoreSettings(collection=COLLECTION, project=project))
     try:
         yield client
     finally:

@@ -1,5 +1,6 @@
 """What goes wrong between here and Firestore becomes a failure in words, and never a number."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -12,7 +13,7 @@ from google.cloud.firestore_v1.types import AggregationResult, RunAggregationQue
 
 from ottoscaler.adapter.reading import ReadFailure
 from ottoscaler.adapter.sources.base import SourceError
-from ottoscaler.adapter.sources.firestore import BACKEND
+from ottoscaler.adapter.sources.firestore import BACKEND, connect
 from ottoscaler.runtime.clock import SystemClock
 from tests.component.adapter.running import ottoscaler
 from tests.component.firestore.harness import connected, fill, measure, queue
@@ -171,6 +172,19 @@ async def test_a_connection_that_went_dead_is_replaced(
             await proxy.heal()  # but the connection stays dead
             await published.reading("q")
             assert proxy.accepted >= 2
+
+
+async def test_a_client_that_is_made_anew_does_not_get_the_connection_of_the_old_one(
+    project: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = queue(project)
+    async with FaultProxy("127.0.0.1", emulator.port) as proxy, contextlib.AsyncExitStack() as stack:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{proxy.port}")
+        for number in (1, 2, 3):
+            client = connect(there.settings)
+            stack.push_async_callback(client._firestore_api.transport.close)
+            assert (await measure(client, there)).waiting == 0
+            assert proxy.accepted == number
 
 
 class HurriedClock(SystemClock):
