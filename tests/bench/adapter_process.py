@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import ssl
 import sys
 import time
@@ -17,17 +16,11 @@ from typing import Any, Self
 import aiohttp
 
 from ottoscaler.apiservice.quantity import parse_quantity
+from tests.ports import free_port
 
 TOKEN = "a-token-for-the-benchmark"
 _API = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default"
 _MIB = 1024
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.bench.programs import built
 from tests.cluster.binaries import cache_directory
 from tests.component.apiservice.authorities import CLIENT, SERVER, Issued, authority, leaf
+from tests.ports import free_port
 
 QUEUES = 100
 TARGET = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/queue_demand?labelSelector=queue%3Dqueue-"
@@ -62,12 +63,6 @@ def _write(directory: Path, name: str, issued: Issued) -> None:
     (directory / f"{name}.key").write_bytes(issued.key_pem)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def surroundings(directory: Path) -> Iterator[Surroundings]:
     """Certificates, the API server and a Redis with as many streams as there are queues."""
@@ -77,7 +72,7 @@ def surroundings(directory: Path) -> Iterator[Surroundings]:
     (directory / "front-ca.crt").write_text(front.pem)
     _write(directory, "server", leaf(ca, "localhost", names=("localhost",), usages=(SERVER, CLIENT)))
     _write(directory, "front", leaf(front, "front-proxy-client"))
-    kube, redis = _free_port(), _free_port()
+    kube, redis = free_port(), free_port()
     (directory / "kubeconfig").write_text(_kubeconfig(f"https://localhost:{kube}", directory / "ca.crt"))
     command = [
         str(programs["kube"]),
@@ -137,7 +132,7 @@ def _kubeconfig(server: str, ca: Path) -> str:
 @contextmanager
 def reference(around: Surroundings, *, queues: int = QUEUES) -> Iterator[Running]:
     """The least server on sigs.k8s.io/custom-metrics-apiserver."""
-    port = _free_port()
+    port = free_port()
     kubeconfig = str(around.path("kubeconfig"))
     command = [
         str(around.programs["reference"]),
@@ -155,7 +150,7 @@ def reference(around: Surroundings, *, queues: int = QUEUES) -> Iterator[Running
 @contextmanager
 def adapter(around: Surroundings, *, queues: int = QUEUES) -> Iterator[Running]:
     """Our adapter, with as many Redis streams as queues."""
-    port, http = _free_port(), _free_port()
+    port, http = free_port(), free_port()
     _fill(around.redis_port, queues)
     config = around.path(f"adapter-{queues}.yaml")
     config.write_text(_config(around, port=port, http=http, queues=queues))
@@ -169,7 +164,7 @@ def adapter(around: Surroundings, *, queues: int = QUEUES) -> Iterator[Running]:
 @contextmanager
 def server(around: Surroundings, *, queues: int = QUEUES) -> Iterator[Running]:
     """Our API server alone, with values that lie in memory as the reference's do."""
-    port = _free_port()
+    port = free_port()
     command = [
         sys.executable,
         "-m",

@@ -12,9 +12,10 @@ from ottoscaler.adapter.sources.redis.settings import RedisSettings
 from ottoscaler.runtime.redis import RedisSentinel
 from tests.faultrun.redis_lanes import GROUP, Lane, LaneFault, Run, nothing
 from tests.faultrun.scene import Sign
+from tests.ports import free_port
 from tests.redis.cluster import ClusterOfThree
 from tests.redis.sentinel import MASTER, SentinelSet
-from tests.redis.server import RedisServer, free_port
+from tests.redis.server import RedisServer
 from tests.waiting import until
 
 ADMIN = "admin"

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,8 @@ from unittest import mock
 
 import aiohttp
 from google.cloud.firestore import AsyncClient
+
+from tests.ports import free_port
 
 VARIABLE = "FIRESTORE_EMULATOR_JAR"
 HOW_TO_GET_IT = (
@@ -57,7 +58,7 @@ class Emulator:
         self._file = file
         self._home = tempfile.TemporaryDirectory(prefix="firestore-emulator-")
         self._process: asyncio.subprocess.Process | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def address(self) -> str:
@@ -117,9 +118,3 @@ async def running(file: Path) -> AsyncIterator[Emulator]:
         yield emulator
     finally:
         await emulator.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -23,7 +23,8 @@ import msgspec
 
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2_grpc as rpc
-from tests.orchestrator.replica import ROOT, free_port
+from tests.orchestrator.replica import ROOT
+from tests.ports import free_port
 from tests.waiting import until
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -14,20 +14,9 @@ from typing import Self
 
 import redis
 
+from tests.ports import free_port
+
 _DEADLINE = 15.0
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on; below the range of a Cluster's bus, which adds 10000."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        candidate = 20000 + port % 20000
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", candidate))
-            return candidate
 
 
 class RedisServer:

@@ -23,7 +23,8 @@ from tests.component.prometheus.server import process as prometheus_process
 from tests.faults.proxy import FaultProxy
 from tests.firestore.emulator import HOW_TO_GET_IT, jar
 from tests.firestore.emulator import running as firestore_emulator
-from tests.redis.server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis.server import RedisServer
 from tests.rtdb import RtdbServer
 
 STREAMS, LISTS = 20, 4

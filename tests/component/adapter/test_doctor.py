@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tests.component.adapter.running import ottoscaler
 from tests.component.adapter.test_process import write
-from tests.redis.server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis.server import RedisServer
 
 GOOD = "{{name: jobs, redis: {{url: '{url}', stream: jobs, group: workers}}}}"
 NO_GROUP = "{{name: others, redis: {{url: '{url}', stream: jobs, group: others}}}}"

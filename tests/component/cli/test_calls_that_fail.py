@@ -13,7 +13,8 @@ import pytest
 
 from ottoscaler.cli.calls import CallError, Target, explain, orchestrator, target
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
-from tests.orchestrator.replica import Replica, free_port
+from tests.orchestrator.replica import Replica
+from tests.ports import free_port
 from tests.redis.certificates import Authority
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from tests.orchestrator.commands import ottoscaler
-from tests.orchestrator.replica import Replica, free_port
+from tests.orchestrator.replica import Replica
+from tests.ports import free_port
 from tests.redis.server import RedisServer
 from tests.waiting import until
 

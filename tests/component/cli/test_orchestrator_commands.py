@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.orchestrator.commands import Command, ottoscaler
-from tests.orchestrator.replica import Replica, free_port
+from tests.orchestrator.replica import Replica
+from tests.ports import free_port
 
 FAILS = {"name": "OTTO_CONFIG_MOCK_EXIT_CODE", "value": "3"}
 

@@ -17,7 +17,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.json_format import MessageToDict, ParseDict
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.orchestrator.replica import ROOT, free_port
+from tests.orchestrator.replica import ROOT
+from tests.ports import free_port
 from tests.waiting import until
 
 SERVICE = "ottoscaler.v1.OttoscalerService"

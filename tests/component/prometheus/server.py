@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from tests.redis.server import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 PROMETHEUS = "/usr/bin/prometheus"

@@ -14,8 +14,8 @@ from ottoscaler.adapter.sources.prometheus import BACKEND
 from ottoscaler.adapter.sources.prometheus_settings import PrometheusSettings, PrometheusTLS
 from tests.component.prometheus.server import process
 from tests.faults.proxy import Fault, FaultProxy
+from tests.ports import free_port
 from tests.redis.certificates import Authority, Pair
-from tests.redis.server import free_port
 from tests.sources import Published, queue, running, source_of
 
 

@@ -8,7 +8,7 @@ from ottoscaler.adapter.reading import ReadFailure, Reading
 from ottoscaler.adapter.sources.prometheus import BACKEND
 from ottoscaler.adapter.sources.prometheus_settings import BasicAuth, PrometheusSettings
 from tests.component.prometheus.server import Scraped, process, scraping
-from tests.redis.server import free_port
+from tests.ports import free_port
 from tests.sources import News, queue, read_once, running, source_of
 
 PAGE = """
