@@ -5,7 +5,6 @@ configuration → sources → readings → metrics → API on 6443
 """
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -33,6 +32,7 @@ from ottoscaler.runtime.config import split_address
 from ottoscaler.runtime.kube import KubeClient
 from ottoscaler.runtime.kubeconfig import KubeConfigError
 from ottoscaler.runtime.log import configure_logging, get_logger
+from ottoscaler.runtime.memory import kept_small
 from ottoscaler.runtime.tasks import Backoff, supervise
 
 log = get_logger("adapter")
@@ -107,8 +107,8 @@ class _Adapter:
                 api=api.address,
                 http=http.port,
             )
-            _settle_memory()
-            await self._stop.wait()
+            async with kept_small(self._clock):
+                await self._stop.wait()
             asyncio.get_running_loop().call_later(_LAST_MOMENT, _leave_now)
             log.info("stopping: not ready from now on, gone in a few seconds")
             api.begin_to_leave()
@@ -211,9 +211,3 @@ def _leave_now() -> None:
     """Requests are finished by now; what is left is a thread in a blocking call, or a deaf source."""
     log.warning("something does not end: leaving it behind")
     os._exit(0)
-
-
-def _settle_memory() -> None:
-    """What start-up made will live for ever: collections need not walk it again."""
-    gc.collect()
-    gc.freeze()

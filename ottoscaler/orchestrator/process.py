@@ -22,6 +22,7 @@ from ottoscaler.runtime.config import ConfigError
 from ottoscaler.runtime.kube import KubeClient
 from ottoscaler.runtime.kubeconfig import KubeConfigError
 from ottoscaler.runtime.log import configure_logging, get_logger
+from ottoscaler.runtime.memory import kept_small
 
 log = get_logger("orchestrator")
 
@@ -43,12 +44,15 @@ async def run(config: Path | None, *, kubeconfig: Path | None, identity: str | N
     async with AsyncExitStack() as stack:
         kube = await _kube(stack, settings, kubeconfig)
         try:
-            async with Orchestrator(
-                settings,
-                kube=kube,
-                identity=identity or own_identity(os.environ),
-                environ=os.environ,
-                clock=SYSTEM_CLOCK,
+            async with (
+                Orchestrator(
+                    settings,
+                    kube=kube,
+                    identity=identity or own_identity(os.environ),
+                    environ=os.environ,
+                    clock=SYSTEM_CLOCK,
+                ),
+                kept_small(SYSTEM_CLOCK),
             ):
                 await stop.wait()
         except CannotServe as error:
