@@ -22,8 +22,8 @@ SEED = int(os.environ.get("OTTOSCALER_SEED", "0")) or random.SystemRandom().rand
 WORKERS = int(os.environ.get("OTTOSCALER_WORKERS", "12"))
 LINES = int(os.environ.get("OTTOSCALER_LINES", "300"))
 REPORT = os.environ.get("OTTOSCALER_REPORT", "")
-FLAT = 16.0
-"""MiB that the process may still grow by once a tenth of the lines has come, whatever their number."""
+FLAT = 8.0
+"""MiB that the process may still grow by once buffers have been full, whatever the number of lines."""
 
 
 async def test_a_handler_that_retries_throttles_hangs_and_is_killed(namespace: str, kubeconfig: Path) -> None:

@@ -42,8 +42,8 @@ class Account:
 
     @property
     def growth(self) -> float:
-        """MiB that the process grew by after a tenth of the lines had come."""
-        flat = [rss for _, rss in self.memory[1:]]
+        """MiB that the process grew by after the first outage: the buffers of all workers were full then."""
+        flat = [rss for _, rss in self.memory[2:]]
         return max(flat) - flat[0]
 
     def report(self) -> list[str]:
