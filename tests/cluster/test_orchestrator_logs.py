@@ -56,6 +56,11 @@ def written(account: Account) -> str:
             "",
             *(f"- {line}" for line in account.report()),
             "",
+            (
+                "What memory may grow by is judged from 30 % of the lines on: the outage before has filled the buffer of"
+                " every worker, and from there on the number of lines costs nothing."
+            ),
+            "",
         ]
     )
 
