@@ -25,7 +25,9 @@ class SpoolSource:
     async def run(self, publish: Publish) -> None:
         while True:
             for queue in self._queues:
-                publish(await asyncio.to_thread(self._measure, queue))
+                news = await asyncio.to_thread(self._measure, queue)
+                if queue in self._queues:  # a reload may have changed it meanwhile
+                    publish(news)
             await self._clock.sleep(min(queue.interval for queue in self._queues))
 
     def _measure(self, queue: Queue[SpoolSettings]) -> Reading | ReadFailure:

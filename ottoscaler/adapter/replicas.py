@@ -29,6 +29,14 @@ _MOST_BYTES = 200 * 1024
 """A ConfigMap holds 1 MiB; a longer reading is offered without the names of the holders."""
 
 
+class _Offer(msgspec.Struct, frozen=True):
+    """What the ConfigMap holds of a queue."""
+
+    reading: Reading
+    meaning: str
+    """As in `Queue`."""
+
+
 class SharingClient(Protocol):
     """The calls of `KubeClient` that are needed here."""
 
@@ -68,17 +76,18 @@ class Replicas:
         self._wanted.set()
         return self._lease.valid
 
-    async def give(self, reading: Reading) -> None:
-        self._offers[reading.queue] = _encode(reading)
+    async def give(self, reading: Reading, meaning: str) -> None:
+        self._offers[reading.queue] = _encode(_Offer(reading, meaning))
         self._offered.set()
 
-    async def take(self, queue: str) -> Reading | None:
+    async def take(self, queue: str, meaning: str) -> Reading | None:
         async with self._looking:
             await self._look()
         try:
-            return msgspec.json.decode(self._taken[queue], type=Reading)
+            offer = msgspec.json.decode(self._taken[queue], type=_Offer)
         except (KeyError, msgspec.DecodeError):
             return None
+        return offer.reading if offer.meaning == meaning else None
 
     async def run(self) -> None:
         """Seeks the Lease from the first question on, and writes what is offered while it is held."""
@@ -133,10 +142,11 @@ class Replicas:
             log.warning(what, configmap=self._name, error=error)
 
 
-def _encode(reading: Reading) -> str:
-    text = msgspec.json.encode(reading).decode()
+def _encode(offer: _Offer) -> str:
+    text = msgspec.json.encode(offer).decode()
     if len(text) > _MOST_BYTES:
-        return msgspec.json.encode(msgspec.structs.replace(reading, held=())).decode()
+        reading = msgspec.structs.replace(offer.reading, held=())
+        return msgspec.json.encode(_Offer(reading, offer.meaning)).decode()
     return text
 
 

@@ -14,6 +14,7 @@ join fields are a `__post_init__` that raises `ValueError` in words for people; 
 path and the line.
 """
 
+import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -43,6 +44,34 @@ class Queue(Generic[Settings]):
     """Seconds that one measurement may take."""
     stalled_after: float | None
     """Seconds without a sign of life after which a held job is stalled; None: the backend's own rule."""
+
+    @property
+    def meaning(self) -> str:
+        """The same for queues that measure the same, in whatever process."""
+        return hashlib.sha256(repr((self.settings, self.stalled_after)).encode()).hexdigest()[:16]
+
+    def measures_as(self, other: "Queue[Any] | None") -> bool:
+        """Whether a measurement of `other` is one of this queue: all else is how often, and how patiently."""
+        return (
+            other is not None
+            and self.settings == other.settings
+            and self.stalled_after == other.stalled_after
+        )
+
+
+def while_configured(
+    publish: Publish, queue: Queue[Any], configured: Callable[[str], Queue[Any] | None]
+) -> Publish:
+    """`publish`, for as long as the name of `queue` means what it means now.
+
+    A reload may overtake a measurement, whose number would be taken for one of the queue that has the name since.
+    """
+
+    def checked(news: Reading | ReadFailure) -> None:
+        if queue.measures_as(configured(queue.name)):
+            publish(news)
+
+    return checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

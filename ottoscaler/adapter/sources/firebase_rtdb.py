@@ -10,7 +10,14 @@ from typing import Any, ClassVar
 
 import aiohttp
 
-from ottoscaler.adapter.sources.base import Publish, Queue, Source, SourceContext, SourceError
+from ottoscaler.adapter.sources.base import (
+    Publish,
+    Queue,
+    Source,
+    SourceContext,
+    SourceError,
+    while_configured,
+)
 from ottoscaler.adapter.sources.firebase_follow import FollowedQueue
 from ottoscaler.adapter.sources.firebase_poll import PolledQueue
 from ottoscaler.adapter.sources.firebase_queue import QueueReader, Voice
@@ -87,13 +94,13 @@ class FirebaseRtdbSource:
     def _reader(
         self, database: RestDatabase, queue: Queue[FirebaseSettings], publish: Publish
     ) -> QueueReader:
-        voice = Voice(publish, self._context.clock, Backoff(initial=0.5, maximum=30.0))
+        checked = while_configured(publish, queue, lambda name: self._queues.get(name))
+        voice = Voice(checked, self._context.clock, Backoff(initial=0.5, maximum=30.0))
         reads = PolledQueue if queue.settings.mode == "poll" else FollowedQueue
         return reads(database, queue, voice)
 
     def _continues(self, reader: QueueReader) -> bool:
-        queue = self._queues.get(reader.queue.name)
-        return queue is not None and queue.settings == reader.queue.settings
+        return reader.queue.measures_as(self._queues.get(reader.queue.name))
 
 
 class FirebaseRtdbBackend:

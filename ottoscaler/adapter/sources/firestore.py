@@ -13,7 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ottoscaler.adapter.reading import ReadFailure, Reading
-from ottoscaler.adapter.sources.base import Publish, Queue, Source, SourceContext, SourceError
+from ottoscaler.adapter.sources.base import (
+    Publish,
+    Queue,
+    Source,
+    SourceContext,
+    SourceError,
+    while_configured,
+)
 from ottoscaler.adapter.sources.firestore_settings import MINIMUM_INTERVAL, FirestoreSettings
 from ottoscaler.runtime.tasks import Backoff, isolated
 
@@ -68,6 +75,7 @@ class FirestoreSource:
     async def _poll(self, client: "AsyncClient", queue: Queue[FirestoreSettings], publish: Publish) -> None:
         from ottoscaler.adapter.sources.firestore_measure import CollectionReader
 
+        publish = while_configured(publish, queue, lambda name: self._queues.get(name))
         clock = self._context.clock
         spend = partial(self._context.count, queue.name, READS)
         reader = CollectionReader(client, queue, clock, spend)
@@ -82,10 +90,10 @@ class FirestoreSource:
                     reading = await isolated(reader.measure(queue))
                     self._unreachable = 0
                     publish(reading)
-                    await self._context.sharing.give(reading)
+                    await self._context.sharing.give(reading, queue.meaning)
                     wait = interval
                 else:
-                    taken = await self._take(queue.name)
+                    taken = await self._take(queue)
                     if taken.measured_at != known:
                         publish(taken)
                     known, wait = taken.measured_at, min(interval, _TAKE_SECONDS)
@@ -113,9 +121,9 @@ class FirestoreSource:
         else:
             self._unreachable = 0
 
-    async def _take(self, queue: str) -> Reading:
+    async def _take(self, queue: Queue[FirestoreSettings]) -> Reading:
         """The reading of the replica that reads. Raises `SourceError` when there is none."""
-        reading = await self._context.sharing.take(queue)
+        reading = await self._context.sharing.take(queue.name, queue.meaning)
         if reading is None:
             raise SourceError("the replica that reads Firestore has offered no reading", code="unreachable")
         return reading

@@ -16,7 +16,15 @@ import aiohttp
 import msgspec
 
 from ottoscaler.adapter.reading import ReadFailure, Reading
-from ottoscaler.adapter.sources.base import Publish, Queue, SeriesRule, Source, SourceContext, SourceError
+from ottoscaler.adapter.sources.base import (
+    Publish,
+    Queue,
+    SeriesRule,
+    Source,
+    SourceContext,
+    SourceError,
+    while_configured,
+)
 from ottoscaler.adapter.sources.prometheus_answer import Samples
 from ottoscaler.adapter.sources.prometheus_client import Access, AccessFiles, PrometheusClient
 from ottoscaler.adapter.sources.prometheus_series import reading_of
@@ -73,6 +81,7 @@ class PrometheusSource:
         self, measurement: "Measurement", queue: Queue[PrometheusSettings], publish: Publish
     ) -> None:
         """Until cancelled. A failure is tried again after a backoff, where that is sooner."""
+        publish = while_configured(publish, queue, lambda name: self._queues.get(name))
         clock, backoff = self._clock, Backoff(initial=0.5, maximum=30.0)
         spread = random.Random()  # noqa: S311 - spreads requests, keeps no secret
         while True:

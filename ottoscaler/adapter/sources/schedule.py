@@ -6,7 +6,7 @@ step. Jitter only ever shortens an interval: nobody waits longer than was config
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 _SHORTEST = 0.9
 """A tick comes after this share of the interval, up to all of it."""
@@ -24,10 +24,10 @@ class Schedule:
         self._intervals: dict[str, float] = {}
         self._due: dict[str, float] = {}
 
-    def plan(self, intervals: Mapping[str, float], *, now: float) -> None:
-        """Replaces the names. New ones and those with a new interval are due at once."""
+    def plan(self, intervals: Mapping[str, float], *, now: float, anew: Container[str] = ()) -> None:
+        """Replaces the names. New ones, those with a new interval and those in `anew` are due at once."""
         self._due = {
-            name: self._due[name] if self._intervals.get(name) == interval else now
+            name: self._due[name] if self._intervals.get(name) == interval and name not in anew else now
             for name, interval in intervals.items()
         }
         self._intervals = dict(intervals)

@@ -18,12 +18,14 @@ class Sharing(Protocol):
         """Whether this replica is the one that asks the backend now."""
         ...
 
-    async def give(self, reading: Reading) -> None:
-        """Offers a fresh reading to the other replicas. Raises nothing: that they have it is their business."""
+    async def give(self, reading: Reading, meaning: str) -> None:
+        """Offers a fresh reading to the other replicas, with the `meaning` of its queue. Raises nothing: that
+        they have it is their business."""
         ...
 
-    async def take(self, queue: str) -> Reading | None:
-        """The newest reading that the replica which reads has offered; None when it cannot be had."""
+    async def take(self, queue: str, meaning: str) -> Reading | None:
+        """The newest reading that the replica which reads has offered; None when it cannot be had, or when the
+        queue means something else there: configurations do not reach all replicas at once."""
         ...
 
 
@@ -33,10 +35,10 @@ class Alone:
     def reads(self) -> bool:
         return True
 
-    async def give(self, reading: Reading) -> None:
+    async def give(self, reading: Reading, meaning: str) -> None:
         """Nobody is there."""
 
-    async def take(self, queue: str) -> Reading | None:
+    async def take(self, queue: str, meaning: str) -> Reading | None:
         return None
 
 

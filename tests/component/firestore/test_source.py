@@ -52,10 +52,10 @@ class Replica:
     def reads(self) -> bool:
         return self.leads
 
-    async def give(self, reading: Reading) -> None:
+    async def give(self, reading: Reading, meaning: str) -> None:
         self.given.append(reading)
 
-    async def take(self, queue: str) -> Reading | None:
+    async def take(self, queue: str, meaning: str) -> Reading | None:
         return self.given[-1] if self.given else None
 
 

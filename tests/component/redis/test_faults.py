@@ -2,6 +2,7 @@
 wrong, and all is well again as soon as the fault ends."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import pytest
 import redis
 
-from ottoscaler.adapter.reading import ReadFailure
+from ottoscaler.adapter.reading import ReadFailure, Reading
 from ottoscaler.adapter.sources.base import SourceError
 from ottoscaler.adapter.sources.redis import BACKEND
-from ottoscaler.adapter.sources.redis.settings import RedisSettings
+from ottoscaler.adapter.sources.redis.settings import RedisLists, RedisSettings
 from tests.faults.proxy import Fault, FaultProxy
 from tests.redis.rows import GROUP, STREAM
 from tests.redis.server import RedisServer
@@ -217,3 +218,30 @@ async def test_what_answers_another_protocol_is_said() -> None:
 def _ignoring_errors(call: Any, *arguments: Any) -> None:
     with suppress(redis.RedisError):
         call(*arguments)
+
+
+async def test_a_reading_that_a_reload_overtook_is_nobodys(server: RedisServer) -> None:
+    with server.commands() as client:
+        client.rpush("old", *"1234567")
+        client.rpush("new", *"123")
+        old, new = (
+            queue(
+                "jobs",
+                RedisSettings(url=server.url, lists=RedisLists(waiting=(key,))),
+                interval=60.0,
+                timeout=20.0,
+            )
+            for key in ("old", "new")
+        )
+        source = source_of(BACKEND, [old])
+        async with running(source) as published:
+            assert (await published.reading()).waiting == 7
+            source.set_queues([dataclasses.replace(old, interval=0.2)])
+            client.client_pause(600, all=True)
+            await asyncio.sleep(0.4)  # a reading is under way, and not answered
+            source.set_queues([new])
+            seen = len(published.all)
+            assert (await published.reading()).waiting == 3, "read at once, though its interval is a minute"
+            assert [
+                each for each in published.all[seen:] if isinstance(each, Reading) and each.waiting == 7
+            ] == []

@@ -81,14 +81,15 @@ async def test_one_reads_and_the_other_takes_what_it_read_with_its_own_time() ->
         running = [tasks.create_task(each.run()) for each in (one, two)]
         await until(one.reads)
         assert not two.reads()
-        assert await two.take("jobs") is None
+        assert await two.take("jobs", "m") is None
         given = reading("jobs", waiting=3, heartbeats=(1.0, 2.0), took=0.5)
-        await one.give(given)
-        await one.give(reading("more", waiting=1))
+        await one.give(given, "m")
+        await one.give(reading("more", waiting=1), "m")
         await asyncio.sleep(3)
-        assert await two.take("jobs") == given
-        assert await two.take("more") == reading("more", waiting=1)
-        assert await two.take("other") is None
+        assert await two.take("jobs", "m") == given
+        assert await two.take("more", "m") == reading("more", waiting=1)
+        assert await two.take("other", "m") is None
+        assert await two.take("jobs", "n") is None, "another queue of that name"
         for task in running:
             task.cancel()
 
@@ -96,7 +97,7 @@ async def test_one_reads_and_the_other_takes_what_it_read_with_its_own_time() ->
 async def test_looks_are_shared_by_all_queues() -> None:
     objects = Objects()
     two = replica(objects, "two")
-    await asyncio.gather(*(two.take(f"q{n}") for n in range(100)))
+    await asyncio.gather(*(two.take(f"q{n}", "m") for n in range(100)))
     assert objects.calls == 1
 
 
@@ -121,13 +122,13 @@ async def test_a_reader_that_cannot_reach_the_cluster_stops_reading_and_keeps_it
         running = tasks.create_task(one.run())
         await until(one.reads)
         objects.away = True
-        await one.give(reading("jobs", waiting=7))
+        await one.give(reading("jobs", waiting=7), "m")
         await asyncio.sleep(11)
         assert not one.reads()
         objects.away = False
         await until(one.reads, within=30)
         await asyncio.sleep(5)
-        taken = await replica(objects, "two").take("jobs")
+        taken = await replica(objects, "two").take("jobs", "m")
         assert taken is not None
         assert taken.waiting == 7
         running.cancel()
@@ -140,5 +141,5 @@ async def test_what_somebody_else_wrote_there_is_no_reading() -> None:
         "data": {"jobs": '{"queue": "jobs"', "more": '{"queue": "more", "measured_at": "now"}'},
     }
     two = replica(objects, "two")
-    assert await two.take("jobs") is None
-    assert await two.take("more") is None
+    assert await two.take("jobs", "m") is None
+    assert await two.take("more", "m") is None

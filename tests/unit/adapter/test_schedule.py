@@ -36,6 +36,8 @@ def test_a_queue_with_a_new_interval_is_due_at_once() -> None:
     schedule.take(now=0.0)
     schedule.plan({"a": 1.0, "b": 60.0}, now=1.0)
     assert schedule.take(now=1.0) == ["a"]
+    schedule.plan({"a": 1.0, "b": 60.0}, now=1.5, anew={"b"})
+    assert schedule.take(now=1.5) == ["b"]
 
 
 def test_two_schedules_fall_out_of_step() -> None:

@@ -33,9 +33,12 @@ class RedisSource:
         self._changed = asyncio.Event()
 
     def set_queues(self, queues: Sequence[Queue[Any]]) -> None:
+        anew = {queue.name for queue in queues if not queue.measures_as(self._queues.get(queue.name))}
         self._queues = {queue.name: queue for queue in queues}
         self._surveys.keep(self._queues)
-        self._schedule.plan({queue.name: queue.interval for queue in queues}, now=self._clock.monotonic())
+        self._schedule.plan(
+            {queue.name: queue.interval for queue in queues}, now=self._clock.monotonic(), anew=anew
+        )
         self._changed.set()
 
     async def run(self, publish: Publish) -> None:
@@ -72,7 +75,14 @@ class RedisSource:
         self, queues: Sequence[Queue[RedisSettings]], timeout: float, topology: Topology, publish: Publish
     ) -> None:
         """One reading of each of `queues`. Raises `SourceError` when the server, or all of them, failed."""
-        tick = Tick(topology, self._surveys, publish, clock=self._clock, timeout=timeout)
+        tick = Tick(
+            topology,
+            self._surveys,
+            publish,
+            clock=self._clock,
+            timeout=timeout,
+            is_configured=lambda queue: queue.measures_as(self._queues.get(queue.name)),
+        )
         try:
             await tick.run(queues)
         except ServerProblem as error:

@@ -89,14 +89,26 @@ class _Reading:
 
 
 class Tick:
-    """Reads a set of queues once. `timeout` is seconds for all of it."""
+    """Reads a set of queues once. `timeout` is seconds for all of it.
+
+    Nothing is published of a queue that is not configured as it was, once `is_configured` says so: a reload has
+    overtaken the reading.
+    """
 
     def __init__(
-        self, topology: Topology, surveys: Surveys, publish: Publish, *, clock: Clock, timeout: float
+        self,
+        topology: Topology,
+        surveys: Surveys,
+        publish: Publish,
+        *,
+        clock: Clock,
+        timeout: float,
+        is_configured: Callable[[RedisQueue], bool] = lambda queue: True,
     ) -> None:
         self._topology = topology
         self._surveys = surveys
         self._publish = publish
+        self._is_configured = is_configured
         self._clock = clock
         self._deadline = asyncio.get_running_loop().time() + timeout
         self._began = clock.monotonic()
@@ -215,7 +227,8 @@ class Tick:
         if isinstance(outcome, list):
             reading.commands = outcome
             return True
-        self._publish(outcome)
+        if self._is_configured(reading.queue):
+            self._publish(outcome)
         return False
 
     def _break(self, queues: Iterable[RedisQueue], error: ServerProblem) -> None:
@@ -223,6 +236,8 @@ class Tick:
         self._lost += [(queue, error.problem) for queue in queues]
 
     def _fail(self, queue: RedisQueue, problem: Problem) -> None:
+        if not self._is_configured(queue):
+            return
         self._publish(
             ReadFailure(
                 queue=queue.name,
