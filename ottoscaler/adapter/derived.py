@@ -1,7 +1,7 @@
 """Metrics over several queues: one pod may take four entries of a stream or one Firebase job.
 
 Parts are weighted, then summed, or the greatest counts. The result is as old as its oldest part, and
-unknown as soon as one part is.
+unknown as soon as one part is; a queue's fallback stands in for the queue alone, and makes no sum.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class DerivedQuestion(Question):
         self._metric = metric
 
     def _evaluate(self, at: Moment) -> tuple[tuple[MetricValue, ...], float]:
-        shares, good_for = self._shares([part.metric for part in self._metric.of], at)
+        shares, good_for = self._shares([part.metric for part in self._metric.of], at, fallbacks=False)
         parts = zip(shares, self._metric.of, strict=True)
         milli = [weighted(share.value_milli, part.weight) for share, part in parts]
         value = MetricValue(

@@ -68,7 +68,11 @@ class QueueMetrics:
         states = [s for s in candidates if is_visible(s, namespace) and _can_match(s, selector)]
         if not states:
             return Nothing(self._no_queue(namespace, name, selector))
-        return QueueQuestion(cast("QueueMetric", name), states, selector)
+        metric = cast("QueueMetric", name)
+        counted = [state for state in states if state.config.lacks(metric) is None]
+        if not counted:
+            return Nothing(_uncounted(metric, states[0]))
+        return QueueQuestion(metric, counted, selector)
 
     def _prepare_derived(self, namespace: str, metric: DerivedMetric, selector: Selector) -> Question:
         states = [state for part in metric.of if (state := self._readings.get(part.queue)) is not None]
@@ -84,6 +88,11 @@ class QueueMetrics:
         shown = ", ".join(visible[:10]) + (f" and {len(visible) - 10} more" if len(visible) > 10 else "")
         known = f"the queues there are {shown}" if visible else "there is none"
         return f'{name}: no queue that namespace "{namespace}" may see matches "{selector}"; {known}'
+
+
+def _uncounted(metric: QueueMetric, state: QueueState) -> str:
+    config = state.config
+    return f"{metric}: queue {config.name} has no such metric, since nothing counts its {config.lacks(metric)} jobs ({config.kind})"
 
 
 def is_visible(state: QueueState, namespace: str) -> bool:

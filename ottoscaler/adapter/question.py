@@ -58,8 +58,11 @@ class Question(ABC):
     def _evaluate(self, at: Moment) -> tuple[tuple[MetricValue, ...], float]:
         """The values, and the seconds for which they stay right if no news comes."""
 
-    def _shares(self, metrics: Sequence[QueueMetric], at: Moment) -> tuple[list[Measured], float]:
-        """The share of each queue in the metric at the same index. Raises `MetricUnavailable`."""
+    def _shares(
+        self, metrics: Sequence[QueueMetric], at: Moment, *, fallbacks: bool
+    ) -> tuple[list[Measured], float]:
+        """The share of each queue in the metric at the same index. Raises `MetricUnavailable`, also for a stand-in
+        unless `fallbacks`."""
         shares: list[Measured] = []
         unknown: list[Unknown] = []
         good_for = FOREVER
@@ -67,6 +70,8 @@ class Question(ABC):
             share = evaluate(state, metric, at)
             if isinstance(share, Unknown):
                 unknown.append(share)
+            elif share.fallback and not fallbacks:
+                unknown.append(Unknown(state, state.age(now=at.wall, monotonic=at.monotonic)))
             else:
                 shares.append(share)
                 good_for = min(good_for, share.good_for)
@@ -86,7 +91,7 @@ class QueueQuestion(Question):
         self._selector = selector
 
     def _evaluate(self, at: Moment) -> tuple[tuple[MetricValue, ...], float]:
-        shares, good_for = self._shares([self._metric] * len(self.states), at)
+        shares, good_for = self._shares([self._metric] * len(self.states), at, fallbacks=True)
         values: list[MetricValue] = []
         for state, share in zip(self.states, shares, strict=True):
             if share.fallback:

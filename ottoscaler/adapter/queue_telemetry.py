@@ -64,12 +64,16 @@ def _labels(state: QueueState) -> str:
 def _jobs(state: QueueState, at: Moment) -> Iterator[Sample]:
     if state.reading is None:
         return
-    counts = state.reading.counts(at.wall)
+    counts, uncounted = state.reading.counts(at.wall), state.config.uncounted
     yield "", ',state="waiting"', counts.waiting
-    yield "", ',state="processing"', counts.processing
-    yield "", ',state="stalled"', counts.stalled
-    yield "", ',state="failed"', counts.failed
-    yield "", ',state="other"', state.reading.other
+    if "processing" not in uncounted:
+        yield "", ',state="processing"', counts.processing
+    if "stalled" not in uncounted:
+        yield "", ',state="stalled"', counts.stalled
+    if "failed" not in uncounted:
+        yield "", ',state="failed"', counts.failed
+    if "other" not in uncounted:
+        yield "", ',state="other"', state.reading.other
 
 
 def _oldest(state: QueueState, at: Moment) -> Iterator[Sample]:

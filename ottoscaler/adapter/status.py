@@ -55,10 +55,12 @@ def queue_status(state: QueueState, at: Moment) -> QueueStatus:
         return shown
     counts = reading.counts(at.wall)
     oldest = reading.oldest_waiting_at
+    known = {**counts._asdict(), "other": reading.other}
+    for name in state.config.uncounted:
+        del known[name]
     return msgspec.structs.replace(
         shown,
-        **counts._asdict(),
-        other=reading.other,
+        **known,
         demand=counts.demand,
         lower_bound=reading.lower_bound,
         oldest_waiting_seconds=None if oldest is None else round(max(0.0, at.wall - oldest), 1),

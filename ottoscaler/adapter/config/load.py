@@ -77,8 +77,8 @@ def _decode(node: Node, digest: str) -> Config:
 
 
 def _check_parts(root: Root, queues: tuple[QueueConfig, ...], node: Node, problems: list[Problem]) -> None:
-    """Derived metrics name queues that exist, and one another's names not at all."""
-    names = {queue.name for queue in queues}
+    """Derived metrics name queues that exist and count what is asked, and one another's names not at all."""
+    names = {queue.name: queue for queue in queues}
     seen: set[str] = set()
     for index, metric in enumerate(root.metrics):
         place = node.value["metrics"].value[index]
@@ -87,8 +87,13 @@ def _check_parts(root: Root, queues: tuple[QueueConfig, ...], node: Node, proble
             problems.append(Problem(place.place, path, f'a metric named "{metric.name}" exists already'))
         seen.add(metric.name)
         for number, part in enumerate(metric.of):
-            if part.queue not in names:
-                where = place.value["of"].value[number]
+            where = place.value["of"].value[number]
+            if part.queue in names:
+                lacking = names[part.queue].lacks(part.metric)
+                if lacking is not None:
+                    problem = f"nothing counts the {lacking} jobs of {part.queue} ({names[part.queue].kind})"
+                    problems.append(Problem(where.place, f"{path}.of[{number}].metric", problem))
+            else:
                 hint = suggestion(part.queue, sorted(names))
                 problems.append(
                     Problem(where.place, f"{path}.of[{number}].queue", f'no queue "{part.queue}"{hint}')

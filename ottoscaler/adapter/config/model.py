@@ -15,7 +15,7 @@ queues:
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
@@ -27,7 +27,7 @@ from ottoscaler.adapter.config.names import (
     check_name,
     check_namespaces,
 )
-from ottoscaler.adapter.sources.base import Backend, Queue, SeriesRule
+from ottoscaler.adapter.sources.base import Backend, JobState, Queue, SeriesRule
 from ottoscaler.runtime.config import Address, Block, Log, split_address
 from ottoscaler.runtime.values import Duration, format_duration
 
@@ -50,6 +50,12 @@ QueueMetric = Literal[
     "queue_stalled",
     "queue_waiting",
 ]
+
+_STATES: Final[Mapping[QueueMetric, JobState]] = {
+    "queue_failed": "failed",
+    "queue_processing": "processing",
+    "queue_stalled": "stalled",
+}
 
 Name = Annotated[str, Meta(extra_json_schema={"pattern": NAME_PATTERN, "maxLength": 63})]
 MetricName = Annotated[str, Meta(extra_json_schema={"pattern": METRIC_PATTERN, "maxLength": 63})]
@@ -205,6 +211,14 @@ class QueueConfig:
     """Seconds; the backend's default where the file says nothing."""
     series: SeriesRule | None = None
     """How it is served in parts, where it is."""
+    uncounted: frozenset[JobState] = frozenset()
+    """The states of jobs that its backend does not count."""
+
+    def lacks(self, metric: QueueMetric) -> JobState | None:
+        """The state that `metric` counts and the backend does not; None when it is served. What is known of a
+        demand is served: waiting jobs always are."""
+        state = _STATES.get(metric)
+        return state if state in self.uncounted else None
 
     @property
     def name(self) -> str:

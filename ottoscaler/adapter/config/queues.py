@@ -7,7 +7,7 @@ import msgspec
 
 from ottoscaler.adapter.config.model import DEFAULT_INTERVAL, QueueConfig, QueueOptions
 from ottoscaler.adapter.sources import registry
-from ottoscaler.adapter.sources.base import Backend, SeriesRule
+from ottoscaler.adapter.sources.base import Backend, JobState, SeriesRule
 from ottoscaler.runtime.decode import INVALID, decode, decode_struct, join
 from ottoscaler.runtime.document import Node, Problem
 from ottoscaler.runtime.values import format_duration
@@ -87,6 +87,7 @@ def _decode_queue(
         kind=block.backend.kind(block.settings),
         interval=float(interval),
         series=series,
+        uncounted=_uncounted(block),
     )
 
 
@@ -94,6 +95,16 @@ def _series_rule(block: _Block) -> SeriesRule | None:
     """Backends that count no parts need not say so."""
     rule: Callable[[Any], SeriesRule | None] = getattr(block.backend, "series", _no_series)
     return rule(block.settings)
+
+
+def _uncounted(block: _Block) -> frozenset[JobState]:
+    """Backends that count every state need not say so."""
+    find: Callable[[Any], frozenset[JobState]] = getattr(block.backend, "uncounted", _nothing)
+    return find(block.settings)
+
+
+def _nothing(settings: Any) -> frozenset[JobState]:
+    return frozenset()
 
 
 def _no_series(settings: Any) -> None:

@@ -83,6 +83,12 @@ class SeriesRule:
     """What it means that no part has the labels which are asked for."""
 
 
+JobState = Literal["processing", "stalled", "failed", "other"]
+"""States besides waiting, which every backend counts. One that has an optional method
+`uncounted(settings) -> frozenset[JobState]` says which it does not count for queues with these settings: nothing is served of
+them then, where a 0 would be read as counted."""
+
+
 class SourceError(Exception):
     """The whole source failed: no queue of it could be read.
 

@@ -17,6 +17,7 @@ import msgspec
 
 from ottoscaler.adapter.reading import ReadFailure, Reading
 from ottoscaler.adapter.sources.base import (
+    JobState,
     Publish,
     Queue,
     SeriesRule,
@@ -233,6 +234,11 @@ class PrometheusBackend:
 
     def connection(self, settings: PrometheusSettings) -> Hashable:
         return settings.url.rstrip("/"), settings.bearer_token_file, settings.basic_auth, settings.tls
+
+    def uncounted(self, settings: PrometheusSettings) -> frozenset[JobState]:
+        """What there is no query for."""
+        neither: frozenset[JobState] = frozenset({"stalled", "failed", "other"})
+        return neither if settings.processing else neither | {"processing"}
 
     def series(self, settings: PrometheusSettings) -> SeriesRule | None:
         """Parts by the labels that are kept."""

@@ -7,7 +7,7 @@ source.
 from collections.abc import Hashable
 from typing import ClassVar
 
-from ottoscaler.adapter.sources.base import Source, SourceContext
+from ottoscaler.adapter.sources.base import JobState, Source, SourceContext
 from ottoscaler.adapter.sources.redis.settings import RedisSettings
 
 
@@ -19,6 +19,13 @@ class RedisBackend:
 
     def kind(self, settings: RedisSettings) -> str:
         return "redis-stream" if settings.stream is not None else "redis-list"
+
+    def uncounted(self, settings: RedisSettings) -> frozenset[JobState]:
+        """Redis keeps no failed jobs, and of a list's entries only where they are."""
+        if settings.lists is None:
+            return frozenset({"failed", "other"})
+        neither: frozenset[JobState] = frozenset({"stalled", "failed", "other"})
+        return neither if settings.lists.processing else neither | {"processing"}
 
     def connection(self, settings: RedisSettings) -> Hashable:
         return settings.connection()
