@@ -14,6 +14,7 @@ from ottoscaler.apiservice.provider import MetricNotFound, MetricsProvider, Metr
 from ottoscaler.apiservice.request_info import Target
 from ottoscaler.apiservice.response import GZIP_FROM, NO_STORE, Document, Response, text_response
 from ottoscaler.apiservice.selector import Selector
+from ottoscaler.apiservice.selector_grammar import SelectorError, parse_selector
 from ottoscaler.apiservice.values import metric_values
 
 _PLAIN = Choice(JSON)
@@ -78,22 +79,31 @@ class DocumentEndpoint:
 
 
 class MetricEndpoint:
-    """The values of one metric that one selector chooses, seen from one namespace."""
+    """The values of one metric that one selector chooses, seen from one namespace.
 
-    __slots__ = ("_name", "_namespace", "_provider", "_selector")
+    The selector is read when the endpoint is first called, which only those who may ask do.
+    """
 
-    def __init__(self, provider: MetricsProvider, namespace: str, name: str, selector: Selector) -> None:
+    __slots__ = ("_name", "_namespace", "_provider", "_selector", "_text")
+
+    def __init__(self, provider: MetricsProvider, namespace: str, name: str, text: str) -> None:
         self._provider = provider
         self._namespace = namespace
         self._name = name
-        self._selector = selector
+        self._text = text
+        self._selector: Selector | None = None
 
     def __call__(self, headers: Headers, target: Target) -> Response:
+        if (selector := self._selector) is None:
+            try:
+                selector = self._selector = parse_selector(self._text)
+            except SelectorError as error:
+                return represent(status.bad_request(str(error)), headers, target)
         choice = negotiate(headers.get("Accept", ""))
         if choice is None:
             return represent(status.not_acceptable(OFFERED), headers)
         try:
-            values = self._provider.read(self._namespace, self._name, self._selector)
+            values = self._provider.read(self._namespace, self._name, selector)
         except MetricNotFound as error:
             return represent(status.metric_not_found(str(error)), headers, target)
         except MetricUnavailable as error:

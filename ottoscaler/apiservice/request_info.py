@@ -26,6 +26,8 @@ _VERBS = {
 }
 _VERB_PREFIXES = frozenset(["proxy", "watch"])
 _LONGEST_KEPT = 512
+_MOST_PARAMETERS = 1000
+"""In a query; it is read before anybody is known to may ask, since `watch` makes another verb."""
 _NAMESPACE_SUBRESOURCES = frozenset(["status", "finalize"])
 
 NO_QUERY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -68,16 +70,17 @@ def _decode(text: str) -> str:
 
 
 def _parse_query(text: str) -> dict[str, tuple[str, ...]]:
-    query: dict[str, tuple[str, ...]] = {}
+    if text.count("&") >= _MOST_PARAMETERS:
+        raise TargetError(f"the query has more than {_MOST_PARAMETERS} parameters")
+    query: dict[str, list[str]] = {}
     for pair in text.split("&"):
         if ";" in pair:
             raise TargetError("invalid semicolon separator in query")
         if not pair:
             continue
         name, _, value = pair.replace("+", " ").partition("=")
-        key = _decode(name)
-        query[key] = (*query.get(key, ()), _decode(value))
-    return query
+        query.setdefault(_decode(name), []).append(_decode(value))
+    return {name: tuple(values) for name, values in query.items()}
 
 
 def attributes(method: str, target: Target) -> Attributes:

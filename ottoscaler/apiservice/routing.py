@@ -15,8 +15,6 @@ from ottoscaler.apiservice.endpoints import (
 from ottoscaler.apiservice.identity import Attributes
 from ottoscaler.apiservice.provider import MetricsProvider
 from ottoscaler.apiservice.request_info import NO_QUERY, Target, TargetError, attributes, parse_target
-from ottoscaler.apiservice.selector import EVERYTHING
-from ottoscaler.apiservice.selector_grammar import SelectorError, parse_selector
 
 _VERBS = frozenset(["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"])
 _METHODS = frozenset(["get", "head", "post", "put", "patch", "delete", "options"])
@@ -100,11 +98,7 @@ class Router:
         texts = target.query.get("labelSelector", ())
         if len(texts) > 1:
             return _bad_request("labelSelector is given more than once")
-        try:
-            selector = parse_selector(texts[0]) if texts else EVERYTHING
-        except SelectorError as error:
-            return _bad_request(str(error))
-        return MetricEndpoint(self._provider, wanted.namespace, name, selector)
+        return MetricEndpoint(self._provider, wanted.namespace, name, texts[0] if texts else "")
 
 
 def _bad_request(message: str) -> Endpoint:

@@ -9,6 +9,7 @@ key or a value still make a word here, so that the refusal can say which rule th
 """
 
 import re
+from collections.abc import Iterator
 from typing import cast
 
 from ottoscaler.apiservice.label_names import key_error, value_error
@@ -17,8 +18,7 @@ from ottoscaler.apiservice.selector import Operator, Requirement, Selector, inte
 LONGEST = 64 * 1024
 """Characters in a selector; far above what fits in a URL that the control plane would send."""
 
-_TOKEN = re.compile(r"[ \t\r\n]*(?:(?P<symbol>[=!(),<>]+)|(?P<word>[^=!(),<> \t\r\n]+)|(?P<end>\Z))")
-_SYMBOLS = frozenset(["(", ")", ",", "!", "=", "==", "!=", "<", ">"])
+_TOKEN = re.compile(r"[ \t\r\n]*(?:(?P<symbol>[=!]=|[=!(),<>])|(?P<word>[^=!(),<> \t\r\n]+)|\Z)")
 _BINARY = ("=", "==", "!=", "in", "notin", ">", "<")
 _EXPECTED = "in, notin, =, ==, !=, gt, lt"
 _WORD, _END = "word", "end"
@@ -38,42 +38,33 @@ def parse_selector(text: str) -> Selector:
     return Selector(tuple(sorted(requirements, key=lambda requirement: requirement.key)))
 
 
-def _scan(text: str) -> list[tuple[str, str]]:
-    """Tokens as (kind, literal), an end last. The kind of a symbol is the symbol itself."""
-    tokens: list[tuple[str, str]] = []
-    position = 0
-    while True:
-        match = _TOKEN.match(text, position)
-        if match is None or match["end"] is not None:
-            tokens.append((_END, ""))
-            return tokens
-        if word := match["word"]:
-            tokens.append((_WORD, word))
-            position = match.end()
-            continue
-        symbol = _longest_symbol(match["symbol"])
-        tokens.append((symbol, symbol))
-        position = match.start("symbol") + len(symbol)
+def _scan(text: str) -> Iterator[tuple[str, str]]:
+    """Tokens as (kind, literal), an end last. The kind of a symbol, the longest there is, is the symbol itself.
 
-
-def _longest_symbol(run: str) -> str:
-    return run[:2] if run[:2] in _SYMBOLS else run[0]
+    One pass, and only as far as somebody asks: a text is refused at its first mistake.
+    """
+    for match in _TOKEN.finditer(text):
+        if match.lastgroup is None:
+            break
+        literal = match[match.lastgroup]
+        yield (_WORD if match.lastgroup == "word" else literal), literal
+    yield _END, ""
 
 
 class _Parser:
-    __slots__ = ("_at", "_tokens")
+    __slots__ = ("_ahead", "_tokens")
 
     def __init__(self, text: str) -> None:
         self._tokens = _scan(text)
-        self._at = 0
+        self._ahead = next(self._tokens)
 
     def _peek(self) -> tuple[str, str]:
-        return self._tokens[self._at]
+        return self._ahead
 
     def _next(self) -> tuple[str, str]:
-        token = self._tokens[self._at]
+        token = self._ahead
         if token[0] != _END:
-            self._at += 1
+            self._ahead = next(self._tokens)
         return token
 
     def selector(self) -> list[Requirement]:

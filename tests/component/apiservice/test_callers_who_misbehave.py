@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from ottoscaler.apiservice import endpoints
 from ottoscaler.apiservice.limits import Limits
+from ottoscaler.apiservice.selector import Selector
+from ottoscaler.apiservice.selector_grammar import parse_selector
 from tests.component.apiservice.authorities import client_context
 from tests.component.apiservice.serving import CALLERS, GROUP_VERSION, Client, Serving, serving
 from tests.waiting import until
@@ -97,6 +100,34 @@ async def test_4_mib_of_headers_are_a_431(start: bytes, filler: bytes) -> None:
         assert said.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
         assert b"Connection: close" in said
         await _still_serves(running)
+
+
+@pytest.mark.parametrize(("caller", "status"), [("nobody", 401), ("mallory", 403), ("hpa", 400)])
+@pytest.mark.parametrize("query", ["&x" * 30_000, f"labelSelector={'!' * 60_000}"], ids=["many", "long"])
+async def test_a_greedy_query_is_refused_as_late_as_any(caller: str, status: int, query: str) -> None:
+    async with serving() as running:
+        answer = await (await running.client(caller)).ask(f"{_DEMAND}?{query}")
+        assert answer.status == status
+
+
+async def test_a_selector_is_read_for_those_who_may_ask_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def reading(text: str) -> Selector:
+        read.append(text)
+        return parse_selector(text)
+
+    monkeypatch.setattr(endpoints, "parse_selector", reading)
+    async with serving() as running:
+        for caller in ("nobody", "bad-token", "forged", "mallory"):
+            client = await running.client(caller)
+            for _ in range(2):
+                assert (await client.ask(f"{_DEMAND}?labelSelector=queue%3Da")).status in (401, 403)
+        assert read == []
+        client = await running.client("hpa")
+        for _ in range(3):
+            assert (await client.ask(f"{_DEMAND}?labelSelector=queue%3Da")).status == 200
+        assert read == ["queue=a"]
 
 
 async def test_a_head_that_trickles_in_is_cut_off_and_others_are_served_meanwhile() -> None:

@@ -1,9 +1,12 @@
+import re
 import string
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ottoscaler.apiservice import selector_grammar
 from ottoscaler.apiservice.selector import EVERYTHING
 from ottoscaler.apiservice.selector_grammar import LONGEST, SelectorError, parse_selector
 from tests.unit.apiservice.vectors import section
@@ -88,3 +91,31 @@ def test_a_text_too_long_for_any_url_is_refused_before_it_is_parsed() -> None:
 def test_a_zero_byte_is_refused_rather_than_taken_for_an_end() -> None:
     with pytest.raises(SelectorError, match="zero byte"):
         parse_selector("a\0b")
+
+
+@pytest.mark.parametrize("run", ["!", "(", ",>", "==", "=!", "<"])
+def test_a_run_of_symbols_is_looked_at_once_not_again_from_each_symbol(run: str) -> None:
+    for size in (LONGEST // 8, LONGEST):
+        text = (run * size)[:size]
+        found = [literal for _, literal in selector_grammar._scan(text)]
+        assert "".join(found) == text
+        first = selector_grammar._TOKEN.match(text)
+        assert first is not None
+        assert first.end() <= 2
+
+
+def test_a_text_is_read_no_further_than_its_first_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[re.Match[str]] = []
+
+    class Counting:
+        @staticmethod
+        def finditer(text: str) -> Iterator[re.Match[str]]:
+            for match in token.finditer(text):
+                read.append(match)
+                yield match
+
+    token = selector_grammar._TOKEN
+    monkeypatch.setattr(selector_grammar, "_TOKEN", Counting)
+    with pytest.raises(SelectorError, match="found '!', expected: identifier"):
+        parse_selector("!" * LONGEST)
+    assert len(read) <= 4

@@ -46,6 +46,14 @@ def test_queries_are_decoded_as_forms() -> None:
     assert target.query == {"labelSelector": ("a=b ",), "x": ("", "2"), "y": ("",)}
 
 
+def test_a_query_of_a_thousand_parameters_is_read_and_a_longer_one_refused() -> None:
+    target = parse_target("/a?" + "&".join(["x"] * 1000))
+    assert target.query == {"x": ("",) * 1000}
+    target = parse_target("/a?" + "&".join(["x"] * 1001))
+    assert target.query == {}
+    assert target.query_error == "the query has more than 1000 parameters"
+
+
 @given(st.text(alphabet="/ap?&=%2f+;#é\udc80watchnmespc1.", max_size=40))
 def test_any_target_is_read_or_refused(raw: str) -> None:
     try:
