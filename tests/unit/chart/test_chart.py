@@ -137,6 +137,28 @@ def test_cert_manager_writes_the_bundle_of_its_certificate() -> None:
     assert ("Secret", "ottoscaler-serving") not in objects
 
 
+def test_the_bundle_of_cert_manager_outlives_the_serving_certificate() -> None:
+    objects = _objects({"certificate": {"mode": "certManager"}})
+    leaf, ca = (objects["Certificate", name]["spec"] for name in ("ottoscaler", "ottoscaler-ca"))
+
+    assert leaf["issuerRef"] == {"name": "ottoscaler-ca", "kind": "Issuer"}
+    assert "isCA" not in leaf
+    assert objects["Issuer", "ottoscaler-ca"]["spec"] == {"ca": {"secretName": ca["secretName"]}}
+    assert ca["secretName"] != leaf["secretName"]
+    assert (ca["isCA"], ca["privateKey"]["rotationPolicy"]) == (True, "Never")
+    assert ca["commonName"], "a CA without a name is none"
+    assert objects["Issuer", ca["issuerRef"]["name"]]["spec"] == {"selfSigned": {}}
+
+
+def test_an_issuer_that_is_given_signs_alone() -> None:
+    given = {"name": "corporate", "kind": "ClusterIssuer"}
+    objects = _objects({"certificate": {"mode": "certManager", "issuerRef": given}})
+
+    made = [key for key in objects if key[0] in ("Certificate", "Issuer")]
+    assert made == [("Certificate", "ottoscaler")]
+    assert objects["Certificate", "ottoscaler"]["spec"]["issuerRef"] == given
+
+
 def test_a_given_secret_needs_its_name_and_bundle() -> None:
     with pytest.raises(helm_python.HelmError, match="secretName"):
         _objects({"certificate": {"mode": "secret"}})
