@@ -62,7 +62,7 @@ def _hpa() -> dict[str, Any]:
             "selector": {"type": "object", "additionalProperties": TEXT},
             "behavior": strict({"scaleUp": _rules(), "scaleDown": _rules()}),
         },
-        *("queue", "target"),
+        "target",
     )
 
 

@@ -15,6 +15,15 @@ import msgspec
 
 QUEUE_DEMAND = "queue_demand"
 """Waiting + processing, so that busy pods stay counted."""
+QUEUE_METRICS = (
+    QUEUE_DEMAND,
+    "queue_failed",
+    "queue_oldest_waiting_seconds",
+    "queue_processing",
+    "queue_stalled",
+    "queue_waiting",
+)
+"""Served of every queue, under the label `queue`; any other metric is derived from several and has none."""
 
 
 class HpaError(ValueError):
@@ -63,7 +72,7 @@ DEFAULT_BEHAVIOR = Behavior()
 
 def render(
     *,
-    queue: str,
+    queue: str | None = None,
     target: ScaleTarget,
     name: str | None = None,
     namespace: str | None = None,
@@ -77,9 +86,11 @@ def render(
 ) -> dict[str, Any]:
     """The manifest, as JSON-like data.
 
-    `jobs_per_pod` is a Kubernetes quantity: the average value that one pod shall have. `selector` adds
-    labels to `queue=<queue>`. Raises `HpaError`.
+    `queue` is needed for the metrics of a queue, and only for them. `jobs_per_pod` is a Kubernetes
+    quantity: the average value that one pod shall have. `selector` adds labels to `queue=<queue>`.
+    Raises `HpaError`.
     """
+    _check_queue(queue, metric)
     _check(min_replicas=min_replicas, max_replicas=max_replicas, behavior=behavior)
     metadata: dict[str, Any] = {"name": name or target.name}
     if namespace is not None:
@@ -100,7 +111,7 @@ def render(
                     "external": {
                         "metric": {
                             "name": metric,
-                            "selector": {"matchLabels": {"queue": queue, **(selector or {})}},
+                            "selector": {"matchLabels": {**_queue_label(queue), **(selector or {})}},
                         },
                         # AverageValue divides by all current replicas; Value would multiply by ready ones.
                         "target": {"type": "AverageValue", "averageValue": jobs_per_pod},
@@ -112,8 +123,22 @@ def render(
     }
 
 
+def _queue_label(queue: str | None) -> dict[str, str]:
+    return {} if queue is None else {"queue": queue}
+
+
 def _plain(part: msgspec.Struct) -> Any:
     return msgspec.json.decode(msgspec.json.encode(part))  # lists, where `to_builtins` leaves tuples
+
+
+def _check_queue(queue: str | None, metric: str) -> None:
+    """A selector that can find nothing would leave the HPA without its metric for ever."""
+    if metric in QUEUE_METRICS and queue is None:
+        raise HpaError(f"metric {metric} is counted for each queue: say which queue")
+    if metric not in QUEUE_METRICS and queue is not None:
+        raise HpaError(
+            f"metric {metric} is not one of a queue ({', '.join(QUEUE_METRICS)}): leave out queue {queue}"
+        )
 
 
 def _check(*, min_replicas: int, max_replicas: int, behavior: Behavior) -> None:

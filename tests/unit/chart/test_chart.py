@@ -7,7 +7,7 @@ import helm_python
 import pytest
 import yaml
 
-from ottoscaler.hpa.manifest import Behavior, Policy, Rules, ScaleTarget, render
+from ottoscaler.hpa.manifest import QUEUE_METRICS, Behavior, Policy, Rules, ScaleTarget, render
 from ottoscaler.orchestrator.config.load import from_text
 from ottoscaler.orchestrator.config.model import Certificates
 
@@ -86,6 +86,30 @@ def test_an_hpa_entry_takes_everything() -> None:
             )
         ),
     )
+
+
+@pytest.mark.parametrize("selector", [{}, {"team": "a"}])
+def test_an_hpa_entry_for_a_derived_metric_names_no_queue(selector: dict[str, str]) -> None:
+    entry = {"metric": "total_demand", "target": {"name": "worker"}, "selector": selector}
+    hpa = _objects({"hpas": [entry]})["HorizontalPodAutoscaler", "worker"]
+
+    hpa["metadata"].pop("labels")
+    target = ScaleTarget(name="worker")
+    assert hpa == render(metric="total_demand", target=target, namespace="scaling", selector=selector)
+
+
+@pytest.mark.parametrize("metric", QUEUE_METRICS)
+def test_an_hpa_entry_for_a_metric_of_a_queue_needs_one(metric: str) -> None:
+    entry = {"metric": metric, "target": {"name": "worker"}}
+    with pytest.raises(helm_python.HelmError, match=f"metric {metric} is counted for each queue: say which"):
+        _objects({"hpas": [entry]})
+    _objects({"hpas": [{"queue": "q", **entry}]})
+
+
+def test_an_hpa_entry_for_a_derived_metric_refuses_a_queue() -> None:
+    entry = {"metric": "total", "queue": "q", "target": {"name": "worker"}}
+    with pytest.raises(helm_python.HelmError, match=r"hpas\[0\]: metric total is not one of a queue"):
+        _objects({"hpas": [entry]})
 
 
 def test_pods_run_restricted() -> None:

@@ -122,6 +122,12 @@ def test_an_hpa_is_rendered_as_yaml_or_json() -> None:
     assert json.loads(again.stdout) == manifest
 
 
+def test_an_hpa_of_a_derived_metric_names_no_queue() -> None:
+    rendered = ottoscaler_("hpa", "render", "worker", "--metric", "total_demand")
+    metric = yaml.safe_load(rendered.stdout)["spec"]["metrics"][0]["external"]["metric"]
+    assert metric == {"name": "total_demand", "selector": {"matchLabels": {}}}
+
+
 def test_an_hpa_takes_the_variables_of_existing_installations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTO_SCALE_DEPLOYMENT_NAME", "eventstorming-generator")
     monkeypatch.setenv("AUTO_SCALE_NAMESPACE", "prod")
@@ -137,6 +143,7 @@ def test_an_hpa_takes_the_variables_of_existing_installations(monkeypatch: pytes
     ("arguments", "message"),
     [
         (("hpa", "render", "x", "--max", "0"), "error: maxReplicas is 0: must be at least minReplicas, 1"),
+        (("hpa", "render", "x", "--metric", "total", "--queue", "q"), "error: metric total is not one of a queue (queue_demand, queue_failed, queue_oldest_waiting_seconds, queue_processing, queue_stalled, queue_waiting): leave out queue q"),
         (("hpa", "render", "x", "-o", "xml"), "error: -o xml: use yaml or json"),
         (("record", "--out", "-", "--interval", "5"), "error: --interval: expected a duration such as 30s, 5m or 1h30m, got '5'"),
         (("record", "--out", "-", "--config", "a", "--url", "b"), "error: give either --config or --url"),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ottoscaler.hpa.manifest import Behavior, HpaError, Policy, Rules, ScaleTarget, render
+from ottoscaler.adapter.config import model
+from ottoscaler.hpa.manifest import QUEUE_METRICS, Behavior, HpaError, Policy, Rules, ScaleTarget, render
 
 
 def test_a_queue_gets_the_default_behaviour() -> None:
@@ -76,6 +77,32 @@ def test_a_behaviour_that_kubernetes_refuses_is_refused(behavior: Behavior, word
 def test_replica_limits_must_make_sense(minimum: int, maximum: int, words: str) -> None:
     with pytest.raises(HpaError, match=words):
         render(queue="q", target=ScaleTarget(name="t"), min_replicas=minimum, max_replicas=maximum)
+
+
+def test_a_derived_metric_is_not_looked_for_under_a_queue() -> None:
+    manifest = render(target=ScaleTarget(name="t"), metric="total_demand")
+    metric = manifest["spec"]["metrics"][0]["external"]["metric"]
+    assert metric == {"name": "total_demand", "selector": {"matchLabels": {}}}
+
+    manifest = render(target=ScaleTarget(name="t"), metric="total_demand", selector={"team": "a"})
+    metric = manifest["spec"]["metrics"][0]["external"]["metric"]
+    assert metric["selector"] == {"matchLabels": {"team": "a"}}
+
+
+@pytest.mark.parametrize("metric", model.QUEUE_METRICS)
+def test_a_metric_of_a_queue_needs_one(metric: str) -> None:
+    with pytest.raises(HpaError, match=f"^metric {metric} is counted for each queue: say which queue$"):
+        render(target=ScaleTarget(name="t"), metric=metric)
+    render(queue="q", target=ScaleTarget(name="t"), metric=metric)
+
+
+def test_a_derived_metric_with_a_queue_is_refused() -> None:
+    with pytest.raises(HpaError, match=r"metric total is not one of a queue .*: leave out queue q$"):
+        render(queue="q", target=ScaleTarget(name="t"), metric="total")
+
+
+def test_the_metrics_of_a_queue_are_those_that_are_served() -> None:
+    assert QUEUE_METRICS == model.QUEUE_METRICS
 
 
 def test_a_selector_narrows_beside_the_queue() -> None:
