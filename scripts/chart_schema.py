@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ottoscaler.adapter.config.schema import schema
+from ottoscaler.hpa.manifest import POSITIVE_QUANTITY
 from ottoscaler.orchestrator.config.model import Root
 from ottoscaler.runtime.schema import DIALECT, struct_schema
 
@@ -55,7 +56,7 @@ def _hpa() -> dict[str, Any]:
             "namespace": NAME,
             "queue": NAME,
             "metric": NAME,
-            "jobsPerPod": {"type": ["string", "integer"]},
+            "jobsPerPod": {"type": ["string", "integer"], "minimum": 1, "pattern": POSITIVE_QUANTITY},
             "minReplicas": {"type": "integer", "minimum": 1},
             "maxReplicas": {"type": "integer", "minimum": 1},
             "target": strict({"name": NAME, "kind": NAME, "apiVersion": NAME}, "name"),

@@ -8,6 +8,7 @@ most half in 60 s), because a pod that is taken away may hold a job of two hours
 Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/horizontal-pod-autoscaler-v2/
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -24,6 +25,11 @@ QUEUE_METRICS = (
     "queue_waiting",
 )
 """Served of every queue, under the label `queue`; any other metric is derived from several and has none."""
+
+POSITIVE_QUANTITY = (
+    r"^\+?([0-9]*[1-9][0-9]*(\.[0-9]*)?|[0-9]*\.[0-9]*[1-9][0-9]*)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+)
+"""A Kubernetes quantity above 0, as JSON schema writes patterns."""
 
 
 class HpaError(ValueError):
@@ -91,6 +97,8 @@ def render(
     Raises `HpaError`.
     """
     _check_queue(queue, metric)
+    if re.fullmatch(POSITIVE_QUANTITY, jobs_per_pod) is None:
+        raise HpaError(f"jobsPerPod is {jobs_per_pod[:80]!r}: must be a quantity above 0, such as 2 or 500m")
     _check(min_replicas=min_replicas, max_replicas=max_replicas, behavior=behavior)
     metadata: dict[str, Any] = {"name": name or target.name}
     if namespace is not None:

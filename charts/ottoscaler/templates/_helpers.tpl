@@ -4,7 +4,7 @@
 
 {{- define "ottoscaler.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "ottoscaler.labels" -}}
@@ -27,7 +27,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.orchestrator.tls.clientCA }}{{ $_ := set $tls "clientCaFile" "/grpc-tls/ca.crt" }}{{ end }}
 {{- $_ := set $grpc "tls" $tls }}
 {{- end }}
-{{- $made := dict "grpc" $grpc "http" (dict "address" "0.0.0.0:8081") "log" .Values.log "workers" (dict "namespace" (include "ottoscaler.workersNamespace" .)) }}
+{{- $made := dict "grpc" $grpc "http" (dict "address" "0.0.0.0:8081") "log" (deepCopy .Values.log) "workers" (dict "namespace" (include "ottoscaler.workersNamespace" .)) }}
 {{- if and .Values.orchestrator.redisPasswordSecret.name (kindIs "map" $given.events) }}
 {{- $_ := set $made "events" (dict "redis" (dict "passwordFile" (printf "/redis-password/%s" .Values.orchestrator.redisPasswordSecret.key))) }}
 {{- end }}

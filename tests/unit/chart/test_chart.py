@@ -1,5 +1,6 @@
 """What the chart renders, with Helm's own engine and no cluster."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,17 @@ import helm_python
 import pytest
 import yaml
 
-from ottoscaler.hpa.manifest import QUEUE_METRICS, Behavior, Policy, Rules, ScaleTarget, render
+from ottoscaler.hpa.manifest import QUEUE_METRICS, Behavior, HpaError, Policy, Rules, ScaleTarget, render
 from ottoscaler.orchestrator.config.load import from_text
 from ottoscaler.orchestrator.config.model import Certificates
 
 CHART = Path(__file__).parents[3] / "charts" / "ottoscaler"
 
 
-def _objects(values: dict[str, Any] | None = None) -> dict[tuple[str, str], dict[str, Any]]:
-    rendered = helm_python.Chart.load(CHART).render(values or {}, name="ottoscaler", namespace="scaling")
+def _objects(
+    values: dict[str, Any] | None = None, *, name: str = "ottoscaler", namespace: str = "scaling"
+) -> dict[tuple[str, str], dict[str, Any]]:
+    rendered = helm_python.Chart.load(CHART).render(values or {}, name=name, namespace=namespace)
     documents = (
         document
         for name, text in rendered.items()
@@ -110,6 +113,98 @@ def test_an_hpa_entry_for_a_derived_metric_refuses_a_queue() -> None:
     entry = {"metric": "total", "queue": "q", "target": {"name": "worker"}}
     with pytest.raises(helm_python.HelmError, match=r"hpas\[0\]: metric total is not one of a queue"):
         _objects({"hpas": [entry]})
+
+
+@pytest.mark.parametrize("jobs", ["1", "0.5", "500m", "1.50", "1e3", "2Ki", ".5", "+3", 4])
+def test_jobs_per_pod_are_a_quantity(jobs: str | int) -> None:
+    entry = {"queue": "q", "target": {"name": "t"}, "jobsPerPod": jobs}
+    hpa = _objects({"hpas": [entry]})["HorizontalPodAutoscaler", "t"]
+
+    hpa["metadata"].pop("labels")
+    target = ScaleTarget(name="t")
+    assert hpa == render(queue="q", target=target, namespace="scaling", jobs_per_pod=str(jobs))
+
+
+@pytest.mark.parametrize("jobs", [0, -1, "0", "0.0", "-1", "0m", "0e5", "", "many", "1 ", "1\n"])
+def test_no_jobs_per_pod_are_refused(jobs: str | int) -> None:
+    with pytest.raises(helm_python.HelmError, match="jobsPerPod"):
+        _objects({"hpas": [{"queue": "q", "target": {"name": "t"}, "jobsPerPod": jobs}]})
+    with pytest.raises(HpaError, match="jobsPerPod"):
+        render(queue="q", target=ScaleTarget(name="t"), jobs_per_pod=str(jobs))
+
+
+def test_what_one_process_logs_is_not_what_the_other_logs() -> None:
+    def levels(adapter: dict[str, Any], orchestrator: dict[str, Any]) -> tuple[str, str]:
+        config = ORCHESTRATOR["config"] | {"log": orchestrator}
+        values = {"config": {"queues": [], "log": adapter}, "orchestrator": ORCHESTRATOR | {"config": config}}
+        data = _objects(values)["ConfigMap", "ottoscaler"]["data"]
+        first, second = (yaml.safe_load(data[f"{name}.yaml"])["log"] for name in ("config", "orchestrator"))
+        assert first["format"] == second["format"] == "json"
+        return first["level"], second["level"]
+
+    assert levels({}, {}) == ("info", "info")
+    assert levels({}, {"level": "error"}) == ("info", "error")
+    assert levels({"level": "debug"}, {}) == ("debug", "info")
+    assert levels({"level": "debug"}, {"level": "error"}) == ("debug", "error")
+
+
+NUMBER = "123"
+NAMES = {
+    "name",
+    "namespace",
+    "secretName",
+    "serviceAccountName",
+    "priorityClassName",
+    "image",
+    "kind",
+    "apiVersion",
+}
+
+
+def _names(part: Any) -> Iterator[tuple[str, Any]]:
+    """Whatever Kubernetes takes for text only."""
+    if isinstance(part, list):
+        for each in part:
+            yield from _names(each)
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            if key in NAMES and not isinstance(value, dict):
+                yield key, value
+            elif key in ("labels", "matchLabels", "annotations", "resourceNames", "data"):
+                yield from ((key, each) for each in (value.values() if isinstance(value, dict) else value))
+            else:
+                yield from _names(value)
+
+
+@pytest.mark.parametrize("mode", ["own", "certManager", "secret"])
+def test_names_of_digits_stay_text(mode: str) -> None:
+    orchestrator = {
+        "enabled": True,
+        "config": {"events": None, "workers": {"namespace": NUMBER}, "lease": {"name": NUMBER}},
+        "redisPasswordSecret": {"name": NUMBER},
+        "tls": {"secretName": NUMBER},
+    }
+    target = {"name": NUMBER, "kind": NUMBER, "apiVersion": NUMBER}
+    entry = {"namespace": NUMBER, "target": target, "selector": {"a": NUMBER}}
+    values = {
+        "image": {"repository": NUMBER, "tag": "45"},
+        "certificate": {
+            "mode": mode,
+            "secretName": NUMBER,
+            "caBundle": NUMBER,
+            "issuerRef": {"name": NUMBER},
+        },
+        "hpaController": {"serviceAccount": NUMBER, "namespace": NUMBER},
+        "hpas": [entry | {"queue": NUMBER}, entry | {"name": NUMBER, "metric": NUMBER}],
+        "orchestrator": orchestrator,
+        "priorityClassName": NUMBER,
+        "podAnnotations": {"a": NUMBER},
+        "imagePullSecrets": [{"name": NUMBER}],
+    }
+
+    found = list(_names(list(_objects(values, name=NUMBER, namespace=NUMBER).values())))
+    assert [each for each in found if not isinstance(each[1], str)] == []
+    assert {key for key, value in found if value == NUMBER} >= {"name", "namespace", "secretName", "labels"}
 
 
 def test_pods_run_restricted() -> None:

@@ -143,6 +143,7 @@ def test_an_hpa_takes_the_variables_of_existing_installations(monkeypatch: pytes
     ("arguments", "message"),
     [
         (("hpa", "render", "x", "--max", "0"), "error: maxReplicas is 0: must be at least minReplicas, 1"),
+        (("hpa", "render", "x", "--jobs-per-pod", "0"), "error: jobsPerPod is '0': must be a quantity above 0, such as 2 or 500m"),
         (("hpa", "render", "x", "--metric", "total", "--queue", "q"), "error: metric total is not one of a queue (queue_demand, queue_failed, queue_oldest_waiting_seconds, queue_processing, queue_stalled, queue_waiting): leave out queue q"),
         (("hpa", "render", "x", "-o", "xml"), "error: -o xml: use yaml or json"),
         (("record", "--out", "-", "--interval", "5"), "error: --interval: expected a duration such as 30s, 5m or 1h30m, got '5'"),
