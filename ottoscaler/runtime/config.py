@@ -12,6 +12,7 @@ from ottoscaler.runtime.document import Node, Problem
 ADDRESS_PATTERN = r"^(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]*):[0-9]{1,5}$"
 LOG_VARIABLES = {"level": "LOG_LEVEL", "format": "LOG_FORMAT"}
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]*):([0-9]{1,5})")
+_LIKE_SERVICE_LINKS = frozenset({"GRPC_PORT", "REDIS_PORT"})
 _MOST_SHOWN = 50
 
 Address = Annotated[str, Meta(extra_json_schema={"pattern": ADDRESS_PATTERN})]
@@ -59,6 +60,19 @@ def log_from(environ: Mapping[str, str]) -> Node | None:
         key: Node(environ[name].lower(), name) for key, name in LOG_VARIABLES.items() if environ.get(name)
     }
     return mapping(values, place="environment") if values else None
+
+
+def without_service_links(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables without those that Kubernetes sets by itself under a name of ours.
+
+    A Service `redis` makes `REDIS_PORT=tcp://10.96.3.1:6379` in every pod of its namespace, which nobody
+    meant as a setting.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not (name in _LIKE_SERVICE_LINKS and value.startswith("tcp://"))
+    }
 
 
 def redis_url_from(environ: Mapping[str, str]) -> Node:

@@ -6,7 +6,7 @@ So one decoder judges both, and an error names the variable where it would name 
 from collections.abc import Mapping
 from typing import Any
 
-from ottoscaler.runtime.config import log_from, mapping, redis_url_from
+from ottoscaler.runtime.config import log_from, mapping, redis_url_from, without_service_links
 from ottoscaler.runtime.document import Node
 
 _JOBS_PATH = "requestedJobs/eventstorming_generator"
@@ -21,6 +21,7 @@ def document_from(environ: Mapping[str, str]) -> Node:
     any of the Redis variables makes the queue `scale-events`. `API_ADDRESS` and `HTTP_ADDRESS` say where
     to listen.
     """
+    environ = without_service_links(environ)
     queues: list[Node] = []
     if environ.get("FIREBASE_DATABASE_URL"):
         queues.append(_firebase(environ))

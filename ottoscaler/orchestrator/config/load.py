@@ -11,7 +11,7 @@ from typing import Any
 
 from ottoscaler.orchestrator.config.model import Root
 from ottoscaler.runtime import document
-from ottoscaler.runtime.config import ConfigError, log_from, mapping, redis_url_from
+from ottoscaler.runtime.config import ConfigError, log_from, mapping, redis_url_from, without_service_links
 from ottoscaler.runtime.decode import INVALID, decode_struct
 from ottoscaler.runtime.document import DocumentError, Node, Problem
 
@@ -42,6 +42,7 @@ def from_text(content: bytes, *, name: str, environ: Mapping[str, str]) -> Root:
 
 def from_environment(environ: Mapping[str, str]) -> Node:
     """The document that the variables stand for; nothing for those that are not set."""
+    environ = without_service_links(environ)
     root: dict[str, Node] = {}
     if "GRPC_PORT" in environ:
         root["grpc"] = _block(address=Node(f"0.0.0.0:{environ['GRPC_PORT']}", "GRPC_PORT"))

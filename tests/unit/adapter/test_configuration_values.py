@@ -155,3 +155,12 @@ def test_variables_of_existing_installations_stand_for_a_document() -> None:
     }
     assert document_from({"API_ADDRESS": "127.0.0.1:0"}).plain() == {"api": {"address": "127.0.0.1:0"}}
     assert document_from({}).plain() == {}
+
+
+def test_variables_of_a_service_named_redis_are_nobodys_settings() -> None:
+    link = {"REDIS_PORT": "tcp://10.96.3.1:6379", "REDIS_PORT_6379_TCP": "tcp://10.96.3.1:6379"}
+    assert document_from(link).plain() == {}
+    firebase = document_from(link | {"FIREBASE_DATABASE_URL": "https://example.firebaseio.com"}).plain()
+    assert [sorted(each) for each in firebase["queues"]] == [["firebase", "name", "namespaces"]]
+    redis = document_from(link | {"REDIS_HOST": "redis"}).plain()["queues"][0]["redis"]
+    assert redis["url"] == "redis://redis:6379/0"

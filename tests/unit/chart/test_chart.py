@@ -210,6 +210,7 @@ def test_names_of_digits_stay_text(mode: str) -> None:
 def test_pods_run_restricted() -> None:
     pod = _objects()["Deployment", "ottoscaler"]["spec"]["template"]["spec"]
 
+    assert pod["enableServiceLinks"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in pod["containers"]:
