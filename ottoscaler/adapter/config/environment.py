@@ -10,6 +10,7 @@ from ottoscaler.runtime.config import log_from, mapping, redis_url_from, without
 from ottoscaler.runtime.document import Node
 
 _JOBS_PATH = "requestedJobs/eventstorming_generator"
+_DEPLOYMENT = "eventstorming-generator"
 _ADDRESSES = {"api": "API_ADDRESS", "http": "HTTP_ADDRESS"}
 _REDIS_VARIABLES = ("REDIS_HOST", "REDIS_PORT", "REDIS_STREAM", "REDIS_CONSUMER_GROUP")
 
@@ -46,7 +47,7 @@ def _firebase(environ: Mapping[str, str]) -> Node:
     }
     if environ.get("FIREBASE_SERVICE_ACCOUNT_PATH"):
         block["serviceAccountFile"] = _value(environ, "FIREBASE_SERVICE_ACCOUNT_PATH")
-    name = Node(environ.get("AUTO_SCALE_DEPLOYMENT_NAME") or "generator", "AUTO_SCALE_DEPLOYMENT_NAME")
+    name = Node(environ.get("AUTO_SCALE_DEPLOYMENT_NAME") or _DEPLOYMENT, "AUTO_SCALE_DEPLOYMENT_NAME")
     namespace = Node(environ.get("AUTO_SCALE_NAMESPACE") or "default", "AUTO_SCALE_NAMESPACE")
     return mapping(
         {

@@ -145,6 +145,8 @@ def test_variables_of_existing_installations_stand_for_a_document() -> None:
         ],
         "log": {"format": "json"},
     }
+    plain = document_from({"FIREBASE_DATABASE_URL": "https://example.firebaseio.com"}).plain()
+    assert [each["name"] for each in plain["queues"]] == ["eventstorming-generator"]
     assert document_from({"REDIS_HOST": "redis", "REDIS_STREAM": "events"}).plain() == {
         "queues": [
             {
