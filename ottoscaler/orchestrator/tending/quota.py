@@ -88,6 +88,8 @@ class Quota:
     async def run(self) -> None:
         """Until cancelled. Gates of a quota that was configured earlier are lifted too."""
         await self._index.synced.wait()
+        # An earlier term may have been cut off at a gate, and nobody looked since: the index tells what is lifted.
+        self._lifted.clear()
         unsubscribe = self._index.subscribe(self._see)
         try:
             while True:

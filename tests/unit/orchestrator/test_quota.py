@@ -1,13 +1,23 @@
 """Who may start next: never too many, first come first served within a task, fair between tasks."""
 
+import asyncio
 from collections import Counter
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ottoscaler.orchestrator.tending.quota import Limits, admit
-from ottoscaler.orchestrator.worker import Worker
+from ottoscaler.orchestrator.index import WorkerIndex
+from ottoscaler.orchestrator.kube_api import Params, pods_path
+from ottoscaler.orchestrator.mock.cluster import MockCluster
+from ottoscaler.orchestrator.naming import MANAGED_BY
+from ottoscaler.orchestrator.telemetry import Telemetry
+from ottoscaler.orchestrator.tending.quota import Limits, Quota, admit
+from ottoscaler.orchestrator.worker import QUOTA_GATE, Worker
+from ottoscaler.runtime.kube import PatchKind
 from tests.unit.orchestrator.making import worker
+from tests.virtual import VirtualClock
 
 
 @st.composite
@@ -83,3 +93,43 @@ def test_tasks_that_all_want_more_get_the_same(sizes: list[int], total: int) -> 
 def test_without_limits_everybody_starts() -> None:
     workers = [worker(f"w-{number}", gated=True) for number in range(5)]
     assert len(admit(workers, Limits())) == 5
+
+
+class Hanging(MockCluster):
+    """An API server that does not answer to patches while it hangs."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=VirtualClock())
+        self.hangs = True
+
+    async def patch(
+        self, path: str, body: Any, *, kind: PatchKind = "merge", params: Params | None = None
+    ) -> Any:
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().patch(path, body, kind=kind, params=params)
+
+
+@pytest.mark.looptime
+async def test_a_gate_at_which_a_term_was_cut_off_is_lifted_by_the_next() -> None:
+    async with Hanging() as kube:
+        index = WorkerIndex(kube, "n")
+        quota = Quota(
+            kube=kube, index=index, limits=Limits(total=1), telemetry=Telemetry(), clock=VirtualClock()
+        )
+        watching = asyncio.create_task(index.run())
+        spec = {"containers": [{"name": "worker"}], "schedulingGates": [{"name": QUOTA_GATE}]}
+        await kube.create(pods_path("n"), {"metadata": {"name": "w-1", "labels": MANAGED_BY}, "spec": spec})
+        await asyncio.sleep(1)
+        term = asyncio.create_task(quota.run())
+        await asyncio.sleep(10)
+        term.cancel()
+        kube.hangs = False
+        term = asyncio.create_task(quota.run())
+        await asyncio.sleep(1)
+        known = index.get("w-1")
+        assert known is not None
+        assert not known.gated
+        for task in (term, watching):
+            task.cancel()
+        await asyncio.gather(term, watching, return_exceptions=True)
