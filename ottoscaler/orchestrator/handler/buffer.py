@@ -86,6 +86,7 @@ class LogBuffer:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._sending: Item | None = None
+        self._discarded = False
         self.closed = False
         """Nothing more will come."""
 
@@ -101,7 +102,7 @@ class LogBuffer:
     def full(self) -> bool:
         """Whether the reader should wait."""
         if not self._items:
-            return False
+            return self._discarded
         return len(self._items) >= self._lines or self._bytes >= self._size or self._budget.spent
 
     async def room(self, seconds: float) -> bool:
@@ -120,6 +121,8 @@ class LogBuffer:
 
     def put(self, item: Item) -> int:
         """Adds `item`; when there is no room the oldest lines give way, and their number is returned."""
+        if self._discarded:
+            return 0 if item.is_word else 1
         dropped = 0
         while self.full and (lines := self._drop_oldest("the handler did not take them in time")) is not None:
             dropped += lines
@@ -158,6 +161,13 @@ class LogBuffer:
         """Nothing more will come; `next` ends once it is empty."""
         self.closed = True
         self._arrived.set()
+
+    def discard(self) -> None:
+        """Nobody sends from it any more: gives back what it holds of the budget, and takes nothing."""
+        self._discarded = True
+        self._items.clear()
+        self._sending = None
+        self._charge(-self._bytes)
 
     async def next(self) -> Item | None:
         """The oldest item, which stays ours until `taken`; None when closed and empty."""

@@ -72,7 +72,13 @@ class Forwarder:
         """Called with each item that the handler took or dropped."""
 
     async def run(self) -> None:
-        """Until the buffer is closed and empty."""
+        """Until the buffer is closed and empty; what is left in it at any other end is discarded."""
+        try:
+            await self._empty()
+        finally:
+            self._buffer.discard()
+
+    async def _empty(self) -> None:
         while await self._buffer.next() is not None:
             await self._link.ready()
             async with self._streams:

@@ -99,6 +99,18 @@ def lines(count: int) -> list[str]:
     return [f"line {number}" for number in range(1, count + 1)]
 
 
+async def test_what_waits_when_forwarding_is_ended_gives_its_room_back() -> None:
+    """The Lease is lost: the next leader reads these lines again, and this process lives on."""
+    async with Handler() as handler, sending(handler) as ours:
+        handler.answer = lambda entry: Answer(status=Answer.RETRY, throttle_ms=1)
+        buffer = ours.worker("w", 5, close=False)
+        await until(lambda: ours.count("log_lines", "retried"), what="the first line is under way")
+        assert buffer.bytes > 0
+        ours.tasks[0].cancel()
+        await asyncio.wait(ours.tasks)
+        assert (len(buffer), buffer.bytes) == (0, 0)
+
+
 async def test_what_is_answered_retry_comes_again_before_anything_else() -> None:
     refusals: dict[str, int] = defaultdict(int)
 

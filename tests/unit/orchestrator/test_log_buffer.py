@@ -146,3 +146,19 @@ async def test_a_line_that_is_given_up_is_replaced_by_word_of_it() -> None:
     (word,) = await drain(buffer)
     assert (word.number, word.dropped, word.reason) == (1, 1, "refused")
     assert budget.used == 0
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+async def test_a_buffer_that_nobody_sends_from_holds_nothing_of_the_budget(under_way: bool) -> None:
+    budget = Budget(10**9)
+    buffer, other = (LogBuffer(lines=100, size=10**9, budget=budget) for _ in range(2))
+    other.put(item(1))
+    for number in range(1, 4):
+        buffer.put(item(number))
+    if under_way:
+        await buffer.next()
+    buffer.discard()
+    assert (len(buffer), buffer.bytes, budget.used) == (0, 0, other.bytes)
+    assert buffer.full, "whoever asks is told that there is no room"
+    assert buffer.put(item(4)) == 1
+    assert budget.used == other.bytes
