@@ -34,6 +34,10 @@ async def _always() -> None:
     return None
 
 
+def _yes() -> bool:
+    return True
+
+
 def _never(name: str) -> bool:
     return False
 
@@ -55,7 +59,12 @@ class Patience:
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the launch when the API has made it wait."""
     confirm: Callable[[], Awaitable[None]] = _always
-    """Called before each creation; raises `OrderLost` when the order is no longer ours to carry out."""
+    """Called before each creation; raises `OrderLost` when the order is no longer ours to carry out.
+
+    It may wait, for as long as nobody can say.
+    """
+    confirmed: Callable[[], bool] = _yes
+    """Whether what `confirm` said still holds: asked right before each creation, answered at once."""
     seen: Callable[[str], bool] = _never
     """Whether the pod of that name has been seen: an answer may be lost, and the pod be gone by the next try."""
 
@@ -170,39 +179,42 @@ class Launcher:
     async def _round(
         self, specs: Sequence[WorkerSpec], patience: Patience, result: Launch
     ) -> dict[str, tuple[Trouble, str]]:
-        """Tries each once; after the first that has to wait, the rest are left for the next round."""
-        troubles: dict[str, tuple[Trouble, str]] = {}
-        halt = asyncio.Event()
-        lost: list[OrderLost] = []
+        """Tries each once; after the first that has to wait, the rest are left for the next round.
 
-        async def one(spec: WorkerSpec) -> None:
-            async with self._slots:
-                if halt.is_set() or patience.superseded.is_set():
-                    return
-                if patience.seen(spec.name):
-                    result.existing.append(spec.name)
-                    return
-                try:
-                    await patience.confirm()
-                    created = await self._create(spec)
-                except OrderLost as error:
-                    lost.append(error)
-                    halt.set()
-                except KubeError as error:
-                    trouble = _trouble(error)
-                    if trouble != "lasting":
-                        halt.set()
-                    troubles[spec.name] = trouble, error.message
-                    self._telemetry.creation_refused(trouble)
-                else:
-                    (result.created if created else result.existing).append(spec.name)
-
+        All orders share the slots, so an order that cannot be confirmed waits outside: it holds up no other.
+        """
+        this = _Round(patience)
         async with asyncio.TaskGroup() as group:
             for spec in specs:
-                group.create_task(one(spec))
-        if lost:
-            raise lost[0]
-        return troubles
+                group.create_task(self._one(spec, this, result))
+        if this.lost is not None:
+            raise this.lost
+        return this.troubles
+
+    async def _one(self, spec: WorkerSpec, this: "_Round", result: Launch) -> None:
+        await this.confirm()
+        while not await self._try(spec, this, result):
+            await this.confirm()
+
+    async def _try(self, spec: WorkerSpec, this: "_Round", result: Launch) -> bool:
+        """False when the wait for a slot has outlasted what was confirmed."""
+        async with self._slots:
+            if this.over:
+                return True
+            if this.patience.seen(spec.name):
+                result.existing.append(spec.name)
+                return True
+            if not this.patience.confirmed():
+                return False
+            try:
+                created = await self._create(spec)
+            except KubeError as error:
+                trouble = _trouble(error)
+                this.refused(spec, trouble, error)
+                self._telemetry.creation_refused(trouble)
+            else:
+                (result.created if created else result.existing).append(spec.name)
+            return True
 
     def _sort(
         self,
@@ -260,6 +272,38 @@ class Launcher:
                 reason="AlreadyExists",
                 message=f"a pod named {spec.name} exists already and is not this worker: delete or rename it",
             )
+
+
+class _Round:
+    """One try of each worker of an order: what went wrong, and whether the rest are still to be tried."""
+
+    def __init__(self, patience: Patience) -> None:
+        self.patience = patience
+        self.troubles: dict[str, tuple[Trouble, str]] = {}
+        self.lost: OrderLost | None = None
+        self._halt = False
+        self._confirming = asyncio.Lock()
+
+    @property
+    def over(self) -> bool:
+        return self._halt or self.patience.superseded.is_set()
+
+    async def confirm(self) -> None:
+        """One worker asks at a time: what it is told holds for all."""
+        async with self._confirming:
+            if self.over:
+                return
+            try:
+                await self.patience.confirm()
+            except OrderLost as error:
+                self.lost = error
+                self._halt = True
+
+    def refused(self, spec: WorkerSpec, trouble: Trouble, error: KubeError) -> None:
+        """Notes why; a refusal that passes is one for all of them."""
+        self.troubles[spec.name] = trouble, error.message
+        if trouble != "lasting":
+            self._halt = True
 
 
 def _trouble(error: KubeError) -> Trouble:

@@ -225,6 +225,7 @@ class EventConsumer:
             attempts=self._rules.attempts,
             quota=self._rules.quota_patience,
             confirm=lambda: self._confirm(handling),
+            confirmed=lambda: self._is_ours(handling),
         )
         self._later.add(handling.entry.id, task_id=order.task_id, patience=patience)
         try:
@@ -288,11 +289,16 @@ class EventConsumer:
                 return
             await self._clock.sleep(backoff.next())
 
+    def _is_ours(self, handling: _Handling) -> bool:
+        """Whether Redis has said so lately enough."""
+        fresh = self._clock.monotonic() - handling.fresh_at < self._rules.fresh_for
+        return fresh and not handling.lost
+
     async def _confirm(self, handling: _Handling) -> None:
         """Raises `OrderLost` when the event is somebody else's; waits while Redis cannot say."""
         backoff = Backoff(initial=0.2, maximum=5.0)
         while not handling.lost:
-            if self._clock.monotonic() - handling.fresh_at < self._rules.fresh_for:
+            if self._is_ours(handling):
                 return
             asked = self._clock.monotonic()
             try:

@@ -254,6 +254,7 @@ class Drive:
             attempts=2,
             superseded=stop,
             confirm=self._confirm,
+            confirmed=self._means.leading,
             seen=lambda name: slot_by_name[name] in self._made,
         )
         try:

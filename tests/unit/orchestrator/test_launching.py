@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from ottoscaler.orchestrator.index import WorkerIndex
-from ottoscaler.orchestrator.kube_api import Params
-from ottoscaler.orchestrator.launch import Launch, Launcher, Patience
+from ottoscaler.orchestrator.kube_api import Params, pods_path
+from ottoscaler.orchestrator.launch import Launch, Launcher, OrderLost, Patience
 from ottoscaler.orchestrator.mock.cluster import MockCluster
 from ottoscaler.orchestrator.orders import Facts, Origin, ScaleUp
 from ottoscaler.orchestrator.scaling import curtail, specs_of
 from ottoscaler.orchestrator.telemetry import Telemetry
-from ottoscaler.orchestrator.template import PodDefaults
+from ottoscaler.orchestrator.template import PodDefaults, WorkerSpec
 from ottoscaler.runtime.kube import KubeError
 from tests.virtual import VirtualClock
 
@@ -35,12 +35,12 @@ class Refusing(MockCluster):
         return await super().create(path, body, params)
 
 
-async def launch(kube: MockCluster, patience: Patience, count: int = 3, *, concurrency: int = 1) -> Launch:
+def launcher_of(kube: MockCluster, concurrency: int) -> Launcher:
     index = WorkerIndex(kube, "n")
     defaults = PodDefaults(
         image="busybox", limits={}, requests={}, active_deadline=60, template={}, gated=False
     )
-    launcher = Launcher(
+    return Launcher(
         kube=kube,
         index=index,
         defaults=defaults,
@@ -48,8 +48,14 @@ async def launch(kube: MockCluster, patience: Patience, count: int = 3, *, concu
         clock=VirtualClock(),
         concurrency=concurrency,
     )
-    order = ScaleUp(task_id="t", count=count, origin=Origin(key="k", at=0.0), facts=Facts())
-    return await launcher.launch(specs_of(order), patience)
+
+
+def workers_of(task: str, count: int) -> list[WorkerSpec]:
+    return specs_of(ScaleUp(task_id=task, count=count, origin=Origin(key="k", at=0.0), facts=Facts()))
+
+
+async def launch(kube: MockCluster, patience: Patience, count: int = 3, *, concurrency: int = 1) -> Launch:
+    return await launcher_of(kube, concurrency).launch(workers_of("t", count), patience)
 
 
 @pytest.mark.looptime
@@ -121,3 +127,67 @@ async def test_names_come_in_the_orders_order_however_the_answers_come() -> None
         result = await launch(kube, Patience(), concurrency=5)
     assert [name.rpartition("-")[2] for name in result.created] == ["3", "2", "1"]
     assert [name.rpartition("-")[2] for name in result.names] == ["1", "2", "3"]
+
+
+class Ownership:
+    """Whose an order is: nobody can say while `says` is clear, and what it said holds for `holds` seconds."""
+
+    def __init__(self, holds: float) -> None:
+        self.says = asyncio.Event()
+        self.says.set()
+        self.lost = False
+        self.asked = 0
+        self._holds = holds
+        self._at = -holds
+
+    def patience(self) -> Patience:
+        return Patience(confirm=self._confirm, confirmed=self._confirmed)
+
+    def _confirmed(self) -> bool:
+        return asyncio.get_running_loop().time() < self._at + self._holds
+
+    async def _confirm(self) -> None:
+        if self._confirmed():
+            return
+        self.asked += 1
+        await self.says.wait()
+        if self.lost:
+            raise OrderLost
+        self._at = asyncio.get_running_loop().time()
+
+
+@pytest.mark.looptime
+async def test_an_order_that_nobody_can_confirm_holds_up_no_other() -> None:
+    async with Refusing(None) as kube:
+        launcher = launcher_of(kube, 2)
+        event = Ownership(holds=9.0)
+        event.says.clear()
+        waiting = asyncio.create_task(launcher.launch(workers_of("event", 5), event.patience()))
+        await asyncio.sleep(1)
+        async with asyncio.timeout(1):
+            called = await launcher.launch(workers_of("call", 3), Patience())
+        assert (len(called.created), waiting.done()) == (3, False)
+        event.says.set()
+        assert len((await waiting).created) == 5
+        assert event.asked == 1, "what one worker was told holds for all"
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("lost", [False, True], ids=["still ours", "lost"])
+async def test_an_order_that_waited_long_for_a_slot_is_confirmed_again(lost: bool) -> None:
+    async with Refusing(None, takes=20.0) as kube:
+        launcher = launcher_of(kube, 1)
+        slow = asyncio.create_task(launcher.launch(workers_of("slow", 1), Patience()))
+        await asyncio.sleep(1)
+        event = Ownership(holds=9.0)
+        waiting = asyncio.create_task(launcher.launch(workers_of("event", 1), event.patience()))
+        await asyncio.sleep(1)
+        event.lost = lost
+        await slow
+        if lost:
+            with pytest.raises(OrderLost):
+                await waiting
+        else:
+            assert len((await waiting).created) == 1
+        assert event.asked == 2
+        assert len(tuple(kube.objects.items(pods_path("n")))) == (1 if lost else 2)
