@@ -99,6 +99,11 @@ class LogBuffer:
         return self._bytes
 
     @property
+    def sending(self) -> Item | None:
+        """The item that `next` gave and that was not taken yet."""
+        return self._sending
+
+    @property
     def full(self) -> bool:
         """Whether the reader should wait."""
         if not self._items:

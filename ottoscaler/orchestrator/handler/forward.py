@@ -100,7 +100,7 @@ class Forwarder:
             async with asyncio.timeout(2.0):
                 await self._rest(stream)
         except grpc.aio.AioRpcError as error:
-            return await self._broken(error)
+            return self._broken(error)
         except (Silent, asyncio.InvalidStateError) as error:
             log.debug("the handler does not answer to a log line", error=error)
             return self._backoff.next()
@@ -122,12 +122,17 @@ class Forwarder:
             except TimeoutError:
                 continue
 
-    async def _broken(self, error: grpc.aio.AioRpcError) -> float:
-        """A handler that is away is waited for; one that breaks the stream over one entry loses that entry."""
-        item = await self._buffer.next()
-        if error.code() in _AWAY or item is None:
+    def _broken(self, error: grpc.aio.AioRpcError) -> float:
+        """A handler that is away is waited for; one that breaks the stream over one entry loses that entry.
+
+        Seconds to wait, without a stream: with nothing unanswered the worker may be quiet for hours.
+        """
+        if error.code() in _AWAY:
             self._link.failed(error)
             return 0.0
+        item = self._buffer.sending
+        if item is None:
+            return self._backoff.next()
         self._strikes = self._strikes + 1 if self._struck == item.number else 1
         self._struck = item.number
         if self._strikes < _STRIKES:

@@ -294,6 +294,46 @@ async def _go_away_and_come_back() -> None:
             assert handler.received.stages(f"w-{number}") == ["CREATED", "RUNNING", "COMPLETED"]
 
 
+async def test_quiet_workers_keep_no_stream_when_the_handler_restarts() -> None:
+    """Their streams broke with nothing unanswered, and they may say nothing for hours."""
+    async with Handler() as handler, sending(handler, streams=2) as ours:
+        for number in range(4):
+            ours.worker(f"quiet-{number}", 1, close=False)
+        await until(lambda: all(handler.received.lines(f"quiet-{number}") for number in range(4)))
+        for number in range(2):  # each holds a stream, with nothing to say
+            ours.worker(f"holder-{number}", 1, close=False)
+        await until(lambda: all(handler.received.lines(f"holder-{number}") for number in range(2)))
+        await handler.stop()
+        await handler.start()
+        await until(lambda: not ours.streams.locked(), within=10, what="the quiet ones have let go")
+        ours.worker("w", 3)
+        await until(lambda: handler.received.lines("w") == lines(3), within=10, what="others go on")
+
+
+async def test_a_handler_that_ends_every_stream_with_an_error_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Rude(Handler):
+        async def ForwardWorkerLogs(  # noqa: N802
+            self, request_iterator: AsyncIterator[pb.WorkerLogEntry], context: Any
+        ) -> AsyncIterator[Answer]:
+            async for entry in request_iterator:
+                self._take(entry)
+                yield Answer(status=Answer.ACK)
+            await context.abort(grpc.StatusCode.INTERNAL, "an accident at the end")
+
+    async with Rude() as handler, sending(handler, streams=1) as ours:
+        failures: list[BaseException] = []
+        monkeypatch.setattr(ours.link, "failed", failures.append)
+        quiet = ours.worker("quiet", 1, close=False)
+        await until(lambda: handler.received.lines("quiet"))
+        ours.worker("w", 3)
+        await until(lambda: handler.received.lines("w") == lines(3), within=10, what="others go on")
+        quiet.close()
+        await asyncio.gather(*ours.tasks)
+        assert not failures, "it is not away"
+
+
 @pytest.mark.parametrize(("allowed", "workers"), [(100, 150), (10, 25)])
 async def test_a_server_that_allows_few_streams_gets_everything(allowed: int, workers: int) -> None:
     """So many calls may run at once on a connection; those beyond wait, and nobody is told."""
