@@ -2,7 +2,8 @@
 
 Each replica with a client of the run keeps one mark there, renewed while it follows. When its last
 client goes away it takes its mark back and notes that somebody has left. The leader ends a run that
-somebody has left as soon as no mark holds. A mark of a replica that was killed ends by itself.
+somebody has left as soon as no mark holds. A mark of a replica that was killed ends by itself. What is
+said of somebody who left is taken back when a client follows anew, and by a replica that shuts down.
 """
 
 from collections.abc import Mapping

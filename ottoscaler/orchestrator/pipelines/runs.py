@@ -148,8 +148,18 @@ class Runs:
         raise KubeError(status=0, reason="Conflict", message=f"run {name} comes and goes")
 
     async def mark(self, run: Run, follower: str, *, at: float) -> Run:
-        """Notes that `follower` follows the run now. Raises `KubeError`."""
-        return await self._annotate(run, {**mark_of(follower, at)})
+        """Notes that `follower` follows the run from now on: that somebody left before counts no more.
+
+        Raises `KubeError`.
+        """
+        return await self._annotate(run, {**mark_of(follower, at), LEFT: None})
+
+    async def renew(self, run: Run, follower: str, *, at: float) -> None:
+        """Notes that `follower` still follows the run. Raises `KubeError`.
+
+        Nothing else: one that was under way when the last client left may arrive after `leave`.
+        """
+        await self._annotate(run, {**mark_of(follower, at)})
 
     async def leave(self, run: Run, follower: str) -> None:
         """Notes that `follower`'s client is gone: whoever drives the run ends it when nobody else follows it.
@@ -159,8 +169,11 @@ class Runs:
         await self._annotate(run, dict.fromkeys(mark_of(follower, 0.0)) | {LEFT: "true"})
 
     async def unmark(self, run: Run, follower: str) -> None:
-        """Notes that `follower` does not follow the run any more, whatever its client wants. Raises `KubeError`."""
-        await self._annotate(run, dict.fromkeys(mark_of(follower, 0.0)))
+        """Notes that `follower` does not follow the run any more, whatever its client wants. Raises `KubeError`.
+
+        That somebody left before counts no more: the client is told to call again, and may do so late.
+        """
+        await self._annotate(run, {**dict.fromkeys(mark_of(follower, 0.0)), LEFT: None})
 
     async def _annotate(self, run: Run, notes: dict[str, str | None]) -> Run:
         """The uid is a precondition: another run of that name is not meant."""

@@ -169,7 +169,7 @@ class PipelineCalls:
         while True:
             await self._clock.sleep(RENEWED)
             try:
-                await self._runs.mark(run, self._identity, at=self._clock.time())
+                await self._runs.renew(run, self._identity, at=self._clock.time())
             except KubeError as error:
                 log.info("a run's mark could not be renewed, trying again", error=error)
 

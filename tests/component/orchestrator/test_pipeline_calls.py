@@ -168,6 +168,33 @@ async def test_the_last_client_that_goes_away_ends_the_run() -> None:
         assert after.last("").status == pb.STAGE_CANCELLED
 
 
+async def test_a_rolling_restart_ends_no_run_of_which_one_client_has_left() -> None:
+    asked = request(stage("long", config=LONG))
+    async with cluster_of_pods() as cluster, replica(cluster) as address:
+        left, stays, again = Told(), Told(), Told()
+        async with replica(cluster, "replica-2") as other:
+            leaving = asyncio.create_task(execute(address, asked, left))
+            staying = asyncio.create_task(execute(other, asked, stays))
+            await until(lambda: left.of("long") and stays.of("long"), what="both follow")
+            leaving.cancel()
+            await asyncio.wait({leaving})
+
+            def one_has_left() -> bool:
+                run = record(cluster)
+                return run is not None and run.notes.get(LEFT) == "true"
+
+            await until(one_has_left)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await staying
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        following = asyncio.create_task(execute(address, asked, again))
+        await until(lambda: again.of("long"), what="it follows again")
+        assert again.of("long") == ["STAGE_RUNNING"]
+        assert [each["status"]["phase"] for each in pods(cluster)] == ["Running"]
+        following.cancel()
+        await until(lambda: not pods(cluster), what="now nobody follows")
+
+
 async def test_a_deadline_that_passes_ends_the_run_too() -> None:
     async with cluster_of_pods() as cluster, replica(cluster) as address:
         async with grpc.aio.insecure_channel(address) as channel:

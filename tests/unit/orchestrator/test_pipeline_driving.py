@@ -214,6 +214,52 @@ async def test_a_run_that_was_left_ends_when_the_last_mark_does() -> None:
 
 
 @pytest.mark.looptime
+async def test_a_replica_that_shuts_down_ends_no_run_that_somebody_left_before() -> None:
+    async with world() as (cluster, witness):
+        runs = Runs(cluster, NAMESPACE)
+        run = await start(cluster, StageSpec(id="s", count=1, config=HANGS), follower="a")
+        async with led(cluster):
+            await runs.mark(run, "b", at=VirtualClock().time())
+            await runs.leave(run, "a")
+            await runs.renew(run, "b", at=VirtualClock().time())
+            await runs.unmark(run, "b")
+            await asyncio.sleep(2 * HOLDS)
+            assert statuses(witness) == {"s": "RUNNING"}, "the client of b was told to call again"
+            await runs.mark(run, "c", at=VirtualClock().time())
+            await runs.leave(run, "c")
+            await until_over(witness)
+        assert statuses(witness) == {"s": "CANCELLED"}
+
+
+@pytest.mark.looptime
+async def test_a_client_that_calls_again_takes_back_that_it_left() -> None:
+    async with world() as (cluster, witness):
+        runs = Runs(cluster, NAMESPACE)
+        stage = StageSpec(id="s", count=1, config=HANGS)
+        run = await start(cluster, stage)
+        await runs.leave(run, "f")
+        await start(cluster, stage)
+        async with led(cluster):
+            await asyncio.sleep(3 * HOLDS)
+            assert statuses(witness) == {"s": "RUNNING"}
+            await runs.leave(run, "f")
+            await until_over(witness)
+        assert statuses(witness) == {"s": "CANCELLED"}
+
+
+@pytest.mark.looptime
+async def test_a_renewal_that_arrives_late_does_not_take_back_that_the_last_client_left() -> None:
+    async with world() as (cluster, witness):
+        runs = Runs(cluster, NAMESPACE)
+        run = await start(cluster, StageSpec(id="s", count=1, config=HANGS))
+        await runs.leave(run, "f")
+        await runs.renew(run, "f", at=VirtualClock().time())
+        async with led(cluster):
+            await until_over(witness)
+        assert statuses(witness) == {"s": "CANCELLED"}
+
+
+@pytest.mark.looptime
 async def test_a_person_ends_a_run_by_an_annotation() -> None:
     async with world() as (cluster, witness):
         run = await start(cluster, StageSpec(id="s", count=1, config=HANGS))
