@@ -1,5 +1,6 @@
 """Failovers are followed and moved slots found, with numbers that are right before, meanwhile and after."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Any
@@ -154,12 +155,26 @@ async def test_streams_on_all_nodes_are_read_and_moved_slots_followed(cluster: C
         assert not any(isinstance(news, SourceError | ReadFailure) for news in published.all)
 
 
-async def test_a_node_that_dies_fails_only_its_own_queues(cluster: ClusterOfThree) -> None:
-    streams = [cluster.key_on(server, "work") for server in cluster.servers]
+@pytest.mark.parametrize(
+    ("prefix", "own", "others"),
+    [
+        ("together", {}, {}),
+        ("alone", {"interval": 0.2}, {"interval": 0.9}),
+        ("apart", {"timeout": 2.0}, {"timeout": 5.0}),
+    ],
+)
+async def test_a_node_that_dies_fails_only_its_own_queues(
+    cluster: ClusterOfThree, prefix: str, own: dict[str, float], others: dict[str, float]
+) -> None:
+    """Also where no queue of another node is due at the same time, or waits as long."""
+    streams = [cluster.key_on(server, prefix) for server in cluster.servers]
     with contextlib.closing(cluster.client()) as client:
         for stream in streams:
             _add(client, stream, 2)
-    queues = [queue(stream, _in_cluster(cluster, stream)) for stream in streams]
+    queues = [
+        queue(stream, _in_cluster(cluster, stream), **(own if stream == streams[1] else others))
+        for stream in streams
+    ]
     async with running(source_of(BACKEND, queues)) as published:
         for stream in streams:
             await published.reading(stream)
@@ -177,6 +192,49 @@ async def test_a_node_that_dies_fails_only_its_own_queues(cluster: ClusterOfThre
         assert (await published.reading(streams[1])).waiting == 2
         assert not any(isinstance(news, SourceError) for news in published.all)
         assert {news.queue for news in published.all if isinstance(news, ReadFailure)} == {streams[1]}
+
+
+async def test_a_first_node_that_hangs_leaves_time_for_the_others(cluster: ClusterOfThree) -> None:
+    stream = cluster.key_on(cluster.servers[1], "hung")
+    with contextlib.closing(cluster.client()) as client:
+        _add(client, stream, 3)
+    silent = await asyncio.start_server(_say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    settings = RedisSettings(
+        url=f"redis://127.0.0.1:{port},127.0.0.1:{cluster.servers[0].port}",
+        cluster=True,
+        stream=stream,
+        group="workers",
+    )
+    async with silent:
+        found = await read_once(BACKEND, queue("jobs", settings, timeout=2.0))
+    assert isinstance(found, Reading)
+    assert found.waiting == 3
+
+
+async def test_a_node_that_was_reset_is_not_believed(cluster: ClusterOfThree) -> None:
+    stream = cluster.key_on(cluster.servers[1], "reset")
+    with contextlib.closing(cluster.client()) as client:
+        _add(client, stream, 3)
+    with RedisServer("--cluster-enabled", "yes") as empty:
+        settings = RedisSettings(
+            url=f"redis://127.0.0.1:{empty.port},127.0.0.1:{cluster.servers[0].port}",
+            cluster=True,
+            stream=stream,
+            group="workers",
+        )
+        found = await read_once(BACKEND, queue("jobs", settings))
+        assert isinstance(found, Reading)
+        assert found.waiting == 3
+        alone = RedisSettings(url=empty.url, cluster=True, stream=stream, group="workers")
+        refused = await read_once(BACKEND, queue("jobs", alone))
+    assert isinstance(refused, SourceError)
+    assert str(refused) == "no node of the Redis Cluster serves any slot"
+
+
+async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(-1)
+    writer.close()
 
 
 async def test_a_cluster_that_was_not_announced_is_said(cluster: ClusterOfThree, server: RedisServer) -> None:

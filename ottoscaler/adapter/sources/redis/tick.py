@@ -2,8 +2,8 @@
 
 Learn who serves what; send each server the transactions of its queues in one pipeline; publish what the
 replies mean; go on with the few queues that need another transaction. An error about a key is that queue's
-failure. A server that breaks off fails its own queues: in a Cluster the others go on, otherwise the source
-ends. Whatever else goes wrong, a queue ends the tick with a number that was counted, or with a failure.
+failure. A server that breaks off fails its own queues: in a Cluster the others go on, also where none of
+them is due in this tick, otherwise the source ends. Whatever else goes wrong, a queue ends the tick with a number that was counted, or with a failure.
 """
 
 import asyncio
@@ -113,14 +113,13 @@ class Tick:
         self._deadline = asyncio.get_running_loop().time() + timeout
         self._began = clock.monotonic()
         self._patience = timeout * _PATIENCE
-        self._answered = False
         self._broken: ServerProblem | None = None
         self._lost: list[tuple[RedisQueue, Problem]] = []
         self._moved: list[tuple[RedisQueue, AskError]] = []
 
     async def run(self, queues: Iterable[RedisQueue]) -> None:
-        """Publishes a reading or a failure of each queue. Raises `ServerProblem` when the server, or every
-        server of a Cluster, could not be used; then some queues may have been published."""
+        """Publishes a reading or a failure of each queue. Raises `ServerProblem` when the server could not be
+        used, or no server of a Cluster says who serves what; then some queues may have been published."""
         left = list(queues)
         asked: list[tuple[RedisQueue, Address]] = []
         for _ in range(1 + _MOST_REDIRECTS):
@@ -138,7 +137,7 @@ class Tick:
             self._fail(
                 queue, Problem("unreachable", "its slot of the Redis Cluster is being moved", str(error))
             )
-        if self._broken is not None and not (self._answered and self._topology.nodes_fail_alone):
+        if self._broken is not None and not self._topology.nodes_fail_alone:
             raise self._broken
         for queue, problem in self._lost:
             self._fail(queue, problem)
@@ -198,7 +197,6 @@ class Tick:
                                 going_on.append(reading)
                             else:
                                 del unread[reading.queue.name]
-                    self._answered = True
                     readings = going_on
         except (ServerProblem, TimeoutError) as error:
             await node.close()

@@ -24,6 +24,8 @@ from ottoscaler.runtime.redis import DEFAULT_SENTINEL_PORT, Address, RedisConnec
 _UNCONFIRMED = 30.0
 """Seconds that a master is believed in while no Sentinel can be asked."""
 _SLOTS = 16384
+_SHARE = 3
+"""Of the time that is left, a node of a Cluster may use one part in so many, while others have not been asked."""
 
 
 class Topology(Protocol):
@@ -64,7 +66,7 @@ def open_topology(
         return redis_client.connection(settings, address, environ=environ, connect_timeout=connect_timeout)
 
     if settings.cluster:
-        return _Cluster(settings.parsed.addresses(), make)
+        return _Cluster(settings.parsed.addresses(), make, timeout=connect_timeout)
     if settings.sentinel is not None:
 
         def make_sentinel(address: Address) -> Connection:
@@ -188,9 +190,12 @@ class _Cluster:
     must_be_master = False  # a replica redirects by itself
     nodes_fail_alone = True
 
-    def __init__(self, seeds: Iterable[Address], make: Callable[[Address], Connection]) -> None:
+    def __init__(
+        self, seeds: Iterable[Address], make: Callable[[Address], Connection], *, timeout: float
+    ) -> None:
         self._seeds = tuple(seeds)
         self._make = make
+        self._timeout = timeout
         self._nodes: dict[Address, Node] = {}
         self._starts: list[int] = []
         """First slots of ranges, ascending; with the last slot and the node of each."""
@@ -201,10 +206,15 @@ class _Cluster:
         if self._known:
             return
         failed: ServerProblem | None = None
-        for address in (*self._nodes, *(seed for seed in self._seeds if seed not in self._nodes)):
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        addresses = [*self._nodes, *(seed for seed in self._seeds if seed not in self._nodes)]
+        for number, address in enumerate(addresses):
             node = self.at(address)
+            # one that hangs leaves time for the others, and those have more of it than of an equal share
+            share = (deadline - loop.time()) / min(_SHARE, len(addresses) - number)
             try:
-                rows = await _cluster_slots(await node.connection())
+                rows = await self._ask(node, timeout=share)
             except ServerProblem as problem:
                 failed = problem
                 await node.close()
@@ -214,6 +224,19 @@ class _Cluster:
             await self._forget_strangers()
             return
         raise failed or ServerProblem(Problem("unreachable", "no node of the Redis Cluster is known"))
+
+    async def _ask(self, node: Node, *, timeout: float) -> list[tuple[int, int, Address]]:
+        """The map as a node knows it. Raises `ServerProblem`, also when it knows of none (it was reset)."""
+        try:
+            async with asyncio.timeout(timeout):
+                rows = await _cluster_slots(await node.connection())
+        except TimeoutError as error:
+            raise ServerProblem(
+                Problem("unreachable", "no node of the Redis Cluster answers in time")
+            ) from error
+        if not rows:
+            raise ServerProblem(Problem("unreachable", "no node of the Redis Cluster serves any slot"))
+        return rows
 
     def node(self, key: bytes) -> Node:
         slot = key_slot(key)
