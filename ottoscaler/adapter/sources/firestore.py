@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ottoscaler.adapter.reading import ReadFailure, Reading
+from ottoscaler.adapter.reading import FailureCode, ReadFailure, Reading
 from ottoscaler.adapter.sources.base import (
     Publish,
     Queue,
@@ -32,6 +32,8 @@ READS = "document_reads"
 _SPREAD = 0.1
 """Share of an interval by which measurements are spread, so that many queues are not asked in step."""
 _MOST_UNREACHABLE = 2
+_RENEWED = frozenset({"unreachable", "unauthorized"})
+"""Failures that a new client may not have: its connection is new, and it reads the key file again."""
 _TAKE_SECONDS = 5.0
 """How often a replica that does not read looks for a newer reading: that costs nothing."""
 
@@ -45,7 +47,9 @@ class FirestoreSource:
         self._queues: Mapping[str, Queue[FirestoreSettings]] = {}
         self._changed = asyncio.Event()
         self._unreachable = 0
-        """Measurements in a row, of whatever queue, that could not reach Firestore."""
+        """Measurements in a row, of whatever queue, that could not reach Firestore or were refused the credential."""
+        self._latest: tuple[str, str, FailureCode] = ("", "", "unreachable")
+        """Of these: reason, detail and code; not the error, whose frames would keep the client alive."""
 
     def set_queues(self, queues: Sequence[Queue[Any]]) -> None:
         self._queues = {queue.name: queue for queue in queues}
@@ -66,9 +70,10 @@ class FirestoreSource:
                         if name not in running:
                             running[name] = queue, tasks.create_task(self._poll(client, queue, publish))
                     await self._changed.wait()
+                reason, detail, code = self._latest
                 for _, task in running.values():
                     task.cancel()
-            raise SourceError("Firestore cannot be reached", code="unreachable")
+            raise SourceError(reason, detail=detail, code=code)
         finally:
             await client._firestore_api.transport.close()  # it has no other way
 
@@ -114,9 +119,11 @@ class FirestoreSource:
 
     def _note(self, error: SourceError) -> None:
         """gRPC keeps a connection that went dead without a word: it probes only while calls are open, and
-        ours are short. So a new one is made when several measurements in a row find nobody."""
-        if error.code == "unreachable" and self._context.sharing.reads():
+        ours are short. So a new one is made when several measurements in a row find nobody; and when they
+        are refused, since the file of the key that it once read may hold another by now."""
+        if error.code in _RENEWED and self._context.sharing.reads():
             self._unreachable += 1
+            self._latest = str(error), error.detail, error.code
             self._changed.set()
         else:
             self._unreachable = 0

@@ -1,6 +1,7 @@
-"""A queue that is told to end ends, whatever gRPC makes of the cancelled call."""
+"""When a source ends by itself, and that a queue which is told to end ends, whatever gRPC makes of the cancelled call."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ class Client:
     def __init__(self) -> None:
         self._firestore_api = self
         self.transport = Transport()
+        self.key = ""
 
 
 class Unanswered:
@@ -64,3 +66,52 @@ async def test_a_source_that_takes_a_new_connection_waits_for_no_queue_that_swal
             await source.run(news.append)
     assert client.transport.closed
     assert {each.queue for each in news} == {"failing"}
+
+
+class Refused:
+    """A reader whose client's key is refused unless it is the new one."""
+
+    def __init__(self, client: Any, queue: Queue[Any], clock: Any, spend: Any) -> None:
+        self._key = client.key
+
+    async def measure(self, queue: Queue[Any]) -> Reading:
+        await asyncio.sleep(0.1)
+        if self._key != "new":
+            raise SourceError("Firestore refused the credential", detail="its text", code="unauthorized")
+        return Reading(queue=queue.name, measured_at=1_790_000_000.0, waiting=3)
+
+
+@pytest.mark.looptime
+async def test_a_key_that_was_replaced_in_its_file_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "key.json"
+    file.write_text("old")
+    clients: list[Client] = []
+
+    def connect(settings: FirestoreSettings) -> Client:
+        clients.append(Client())
+        clients[-1].key = file.read_text()
+        return clients[-1]
+
+    monkeypatch.setattr(firestore, "connect", connect)
+    monkeypatch.setattr(firestore_measure, "CollectionReader", Refused)
+    settings = FirestoreSettings(collection="jobs", project="p", service_account_file=file)
+    source = BACKEND.source(settings, SourceContext(clock=VirtualClock(), environ={}))
+    source.set_queues([Queue(name="q", settings=settings, interval=15, timeout=5, stalled_after=None)])
+    news: list[Reading | ReadFailure] = []
+    with pytest.raises(SourceError) as ended:
+        async with asyncio.timeout(600):
+            await source.run(news.append)
+    assert (str(ended.value), ended.value.detail, ended.value.code) == (
+        "Firestore refused the credential",
+        "its text",
+        "unauthorized",
+    )
+    assert clients[0].transport.closed
+    file.write_text("new")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(60):
+            await source.run(news.append)
+    assert [type(each) for each in news[:3]] == [ReadFailure, ReadFailure, Reading]
+    assert len(clients) == 2
