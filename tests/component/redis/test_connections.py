@@ -12,13 +12,13 @@ from ottoscaler.adapter.sources.redis import BACKEND
 from ottoscaler.adapter.sources.redis.settings import RedisSettings
 from ottoscaler.runtime.redis import RedisTLS
 from ottoscaler.runtime.redis_client import client as open_client
+from tests.redis import rights
 from tests.redis.certificates import Authority
 from tests.redis.rows import GROUP, STREAM
 from tests.redis.server import RedisServer
 from tests.sources import News, queue, read_once, running, source_of
 
-READ_RIGHTS = "+multi +exec +xinfo|stream +xinfo|groups +xpending +xrange +xrevrange"
-"""What the documentation of `stream.py` says a reader needs."""
+READ_RIGHTS = rights.ALWAYS + rights.STREAM
 
 
 def _three_jobs(client: "redis.Redis", *, deleted: bool = False) -> None:
@@ -42,23 +42,19 @@ def _error(news: News) -> SourceError:
 async def test_a_user_with_only_the_documented_rights_reads(server: RedisServer, *, deleted: bool) -> None:
     with server.commands() as client:
         _three_jobs(client, deleted=deleted)
-        untyped: Any = client
-        rules = f"on >secret resetkeys %R~otto:* -@all {READ_RIGHTS}".split()
-        untyped.execute_command("ACL", "SETUSER", "reader", "reset", *rules)
+    rights.allow(server, READ_RIGHTS, keys="%R~otto:*")
     settings = _settings(server, username="reader", password_variable="READER_PASSWORD")
     found = await read_once(BACKEND, queue("events", settings), environ={"READER_PASSWORD": "secret"})
     assert isinstance(found, Reading)
     assert (found.waiting, found.processing) == ((1, 1) if deleted else (2, 1))
 
 
-@pytest.mark.parametrize("missing", READ_RIGHTS.split())
+@pytest.mark.parametrize("missing", [right for right in READ_RIGHTS if right != "+role"])
 async def test_a_missing_right_is_said_and_no_number_invented(server: RedisServer, missing: str) -> None:
     with server.commands() as client:
         _three_jobs(client, deleted=True)
         client.xgroup_setid(STREAM, GROUP, "2-0")
-        untyped: Any = client
-        rights = [right for right in READ_RIGHTS.split() if right != missing]
-        untyped.execute_command("ACL", "SETUSER", "reader", "reset", "on", ">secret", "~*", "-@all", *rights)
+    rights.allow(server, [right for right in READ_RIGHTS if right != missing])
     settings = _settings(server, url=server.url.replace("//", "//reader:secret@"))
     found = await read_once(BACKEND, queue("events", settings))
     assert isinstance(found, ReadFailure), found
@@ -66,12 +62,54 @@ async def test_a_missing_right_is_said_and_no_number_invented(server: RedisServe
     assert missing.removeprefix("+") in found.detail
 
 
+def _as_reader(server: RedisServer, **options: Any) -> RedisSettings:
+    return _settings(server, **options, url=server.url.replace("//", "//reader:secret@"))
+
+
+def _refused(found: News, right: str) -> None:
+    assert isinstance(found, ReadFailure | SourceError), found
+    assert (found.code, right in found.detail) == ("forbidden", True)
+
+
+async def test_the_documented_rights_let_a_group_be_created(server: RedisServer) -> None:
+    settings = _as_reader(server, missing="create")
+    rights.allow(server, READ_RIGHTS, keys="%RW~*")
+    _refused(await read_once(BACKEND, queue("events", settings)), "xgroup|create")
+    rights.allow(server, READ_RIGHTS + rights.CREATE, keys="%R~*")
+    _refused(await read_once(BACKEND, queue("events", settings)), "")
+    rights.allow(server, READ_RIGHTS + rights.CREATE, keys="%RW~*")
+    found = await read_once(BACKEND, queue("events", settings))
+    assert isinstance(found, Reading)
+    assert (found.waiting, found.processing) == (0, 0)
+
+
+async def test_the_documented_rights_let_lists_be_counted(server: RedisServer) -> None:
+    with server.commands() as client:
+        client.rpush("otto:wait", "1", "2")
+    url = server.url.replace("//", "//reader:secret@")
+    settings = _convert({"url": url, "lists": {"waiting": ["otto:wait"]}})
+    rights.allow(server, rights.ALWAYS)
+    _refused(await read_once(BACKEND, queue("mail", settings)), "llen")
+    rights.allow(server, rights.ALWAYS + rights.LISTS)
+    found = await read_once(BACKEND, queue("mail", settings))
+    assert isinstance(found, Reading)
+    assert found.waiting == 2
+
+
+async def test_the_documented_rights_let_a_database_be_selected(server: RedisServer) -> None:
+    with server.commands(db=3) as client:
+        _three_jobs(client)
+    settings = _settings(server, url=server.url.replace("//", "//reader:secret@")[:-1] + "3")
+    rights.allow(server, READ_RIGHTS)
+    assert isinstance(await read_once(BACKEND, queue("events", settings)), SourceError)
+    rights.allow(server, READ_RIGHTS + rights.DATABASE)
+    assert isinstance(await read_once(BACKEND, queue("events", settings)), Reading)
+
+
 async def test_a_key_that_the_user_may_not_read_fails_alone(server: RedisServer) -> None:
     with server.commands() as client:
         _three_jobs(client)
-        untyped: Any = client
-        rules = f"on >secret resetkeys %R~otto:* -@all {READ_RIGHTS}".split()
-        untyped.execute_command("ACL", "SETUSER", "reader", "reset", *rules)
+    rights.allow(server, READ_RIGHTS, keys="%R~otto:*")
     mine = _settings(server, username="reader", password_variable="P")
     other = _settings(server, username="reader", password_variable="P", stream="private")
     source = source_of(BACKEND, [queue("mine", mine), queue("other", other)], environ={"P": "secret"})

@@ -13,10 +13,11 @@ from ottoscaler.adapter.sources.redis import BACKEND
 from ottoscaler.adapter.sources.redis.settings import RedisLists, RedisSettings
 from ottoscaler.runtime.redis import RedisSentinel
 from ottoscaler.runtime.redis_client import client as open_client
+from tests.redis import rights
 from tests.redis.cluster import ClusterOfThree
 from tests.redis.sentinel import MASTER, SentinelSet
 from tests.redis.server import RedisServer
-from tests.sources import Published, queue, read_once, running, source_of
+from tests.sources import News, Published, queue, read_once, running, source_of
 from tests.waiting import until
 
 
@@ -124,6 +125,51 @@ async def test_a_replica_without_its_master_is_not_believed() -> None:
             assert len(published.readings()) == before
 
 
+async def test_the_documented_rights_tell_a_replica_without_its_master() -> None:
+    with RedisServer() as master, RedisServer("--replicaof", "127.0.0.1", str(master.port)) as replica:
+        with master.commands() as client:
+            _add(client, "jobs", 3)
+        settings = RedisSettings(
+            url=replica.url.replace("//", "//reader:secret@"), stream="jobs", group="workers"
+        )
+        rights.allow(replica, rights.ALWAYS + rights.STREAM)
+        async with running(source_of(BACKEND, [queue("jobs", settings)])) as published:
+            assert (await published.reading()).waiting == 3
+        master.stop()
+
+        async def read() -> News:
+            return await read_once(BACKEND, queue("jobs", settings))
+
+        async def lost() -> bool:
+            return isinstance(await read(), SourceError)
+
+        await until(lost, what="the loss is noticed")
+        assert str(await read()) == "the Redis replica has lost its master"
+        rights.allow(replica, [right for right in rights.ALWAYS + rights.STREAM if right != "+role"])
+        assert isinstance(await read(), Reading), "as is documented"
+
+
+async def test_the_documented_rights_let_sentinels_be_asked(redises: SentinelSet) -> None:
+    with redises.master().commands() as client:
+        _add(client, "jobs", 3)
+    rights.allow(redises.master(), rights.ALWAYS + rights.STREAM)
+    for sentinel in redises.sentinels:
+        rights.allow(sentinel, rights.SENTINEL, keys="")
+    settings = RedisSettings(
+        url=redises.url.replace("//", "//reader:secret@"),
+        sentinel=RedisSentinel(master=MASTER, username="reader", password_variable="P"),
+        stream="jobs",
+        group="workers",
+    )
+    found = await read_once(BACKEND, queue("jobs", settings), environ={"P": "secret"})
+    assert isinstance(found, Reading), found
+    for sentinel in redises.sentinels:
+        rights.allow(sentinel, [], keys="")
+    refused = await read_once(BACKEND, queue("jobs", settings), environ={"P": "secret"})
+    assert isinstance(refused, SourceError)
+    assert (refused.code, str(refused)) == ("forbidden", "Sentinel: the Redis user lacks a right")
+
+
 def _in_cluster(cluster: ClusterOfThree, stream: str) -> RedisSettings:
     return RedisSettings(url=cluster.url, cluster=True, stream=stream, group="workers")
 
@@ -153,6 +199,30 @@ async def test_streams_on_all_nodes_are_read_and_moved_slots_followed(cluster: C
         await _latest(published, moving, 5)
         assert {reading.waiting for reading in published.readings(moving)} == {1, 5}
         assert not any(isinstance(news, SourceError | ReadFailure) for news in published.all)
+
+
+@pytest.mark.parametrize("missing", ["", *rights.CLUSTER])
+async def test_the_documented_rights_let_a_cluster_be_read(cluster: ClusterOfThree, missing: str) -> None:
+    stream = cluster.key_on(cluster.servers[0], f"rights{missing}")
+    with contextlib.closing(cluster.client()) as client:
+        _add(client, stream, 2)
+    given = rights.ALWAYS + rights.STREAM + rights.CLUSTER
+    for server in cluster.servers:
+        rights.allow(server, [right for right in given if right != missing])
+    settings = RedisSettings(
+        url=cluster.url.replace("//", "//reader:secret@"), cluster=True, stream=stream, group="workers"
+    )
+    cluster.begin_move(stream, cluster.servers[1])  # what the user has to ask for
+    try:
+        found = await read_once(BACKEND, queue(stream, settings))
+    finally:
+        cluster.end_move(stream, cluster.servers[1])
+    if not missing:
+        assert isinstance(found, Reading), found
+        assert found.waiting == 2
+    else:
+        assert isinstance(found, ReadFailure | SourceError), found
+        assert (found.code, missing.removeprefix("+") in found.detail) == ("forbidden", True)
 
 
 @pytest.mark.parametrize(

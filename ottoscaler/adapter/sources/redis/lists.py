@@ -4,8 +4,7 @@ A job waits in one of the `waiting` lists and, where the library moves it there,
 `processing` lists. Redis removes a list that becomes empty, so a missing one is an empty one. The lengths
 are taken in one transaction: a job that moves from one list to the other is counted once.
 
-An ACL user needs `+multi +exec +llen` on the keys, and `+role` if a replica that has lost its master shall
-be noticed.
+docs/configuration.md lists the rights that an ACL user needs.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,6 @@
 """A consumer group of a Redis Stream: what waits, what is in work, and who holds it.
 
-An ACL user needs `+multi +exec +xinfo|stream +xinfo|groups +xpending +xrange +xrevrange` on the key (read
-access is enough), with `missing: create` also `+xgroup|create` and write access, and `+role` if a replica
-that has lost its master shall be noticed. INFO is never called.
+INFO is never called; docs/configuration.md lists the rights that an ACL user needs.
 """
 
 from collections.abc import Sequence
