@@ -82,3 +82,21 @@ async def test_an_unknown_queue_is_not_found(namespace: str, kubeconfig: Path) -
         async with installed(kube, kubeconfig, namespace, values([queue.configuration])):
             answer = await ask(kube, namespace, "queue_demand", "nobody")
             assert answer.status == 404
+
+
+async def test_a_derived_metric_is_followed_without_a_queue(namespace: str, kubeconfig: Path) -> None:
+    async with await KubeClient.connect(kubeconfig) as kube:
+        queue = KINDS["redis"](kube, namespace)
+        await queue.start()
+        await scenario.deploy_workers(kube, namespace, queue)
+        entry = scenario.hpa_entry(queue, namespace, scenario.SHORT_BEHAVIOR)
+        del entry["queue"]
+        entry["metric"] = "total_demand"
+        derived = {"name": "total_demand", "of": [{"queue": queue.name}]}
+        config = {"queues": [queue.configuration], "metrics": [derived]}
+        chart_values = values([], hpas=[entry], config=config)
+        async with installed(kube, kubeconfig, namespace, chart_values):
+            await queue.add(2)
+            await scenario.becomes(kube, namespace, 2, within=60)
+            active = await scenario.condition(kube, namespace, "ScalingActive")
+            assert (active["status"], active["reason"]) == ("True", "ValidMetricFound")
