@@ -6,13 +6,14 @@ Changes reach subscribers in the order in which the API tells them, each as (bef
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ottoscaler.orchestrator.kube_api import Kube, pods_path
 from ottoscaler.orchestrator.naming import SELECTOR
 from ottoscaler.orchestrator.worker import Worker, read_worker
+from ottoscaler.runtime.kube import WatchEvent
 from ottoscaler.runtime.log import get_logger
 
 log = get_logger("index")
@@ -79,7 +80,7 @@ class WorkerIndex:
         watch = self._kube.watch(pods_path(self.namespace), {"labelSelector": SELECTOR})
         async for event in watch:
             if event.type == "SYNC":
-                self._replace(event.object)
+                self._replace(event)
                 self.synced.set()
             elif event.type == "DELETED":
                 self._drop(read_worker(event.object))
@@ -92,9 +93,13 @@ class WorkerIndex:
         if worker.name not in self._by_name and worker.uid not in self._gone:
             self._put(worker)
 
-    def _replace(self, pods: Iterable[Any]) -> None:
-        workers = {worker.name: worker for worker in map(read_worker, pods)}
+    def _replace(self, listed: WatchEvent) -> None:
+        """What is newer than the list stays as it is: the watch goes on from the list, and tells of it."""
+        workers = {worker.name: worker for worker in map(read_worker, listed.object)}
         for known in self:
+            if listed.predates(known.version):
+                workers.pop(known.name, None)
+                continue
             found = workers.get(known.name)
             if found is None or found.uid != known.uid:
                 self._drop(known)

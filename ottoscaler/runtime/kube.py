@@ -60,6 +60,16 @@ class WatchEvent(NamedTuple):
 
     type: WatchType
     object: Any
+    version: str = ""
+    """Of the list that a `SYNC` carries."""
+
+    def predates(self, version: str) -> bool:
+        """Whether this list is older than `version` of an object, and so cannot tell that the object is gone.
+
+        Versions of one resource grow (KEP-5504); of any that is no number nothing is known, and the list counts.
+        """
+        both = (self.version, version)
+        return all(each.isascii() and each.isdigit() for each in both) and int(version) > int(self.version)
 
 
 class KubeClient:
@@ -200,7 +210,7 @@ class KubeClient:
                 if failing:
                     failing = False
                     log.info("watch is back", path=path)
-                yield WatchEvent("SYNC", listed.get("items") or [])
+                yield WatchEvent("SYNC", listed.get("items") or [], version)
                 delays.reset()
                 while True:
                     opened = asyncio.get_running_loop().time()

@@ -85,7 +85,7 @@ class FaultyKube:
                     while not queue.empty():
                         queue.get_nowait()  # the list has it
                     await asyncio.sleep(_STALE_SECONDS)
-                    yield WatchEvent("SYNC", listed["items"])
+                    yield WatchEvent("SYNC", listed["items"], listed["metadata"]["resourceVersion"])
                 else:
                     yield event
         finally:

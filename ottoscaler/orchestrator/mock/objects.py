@@ -91,7 +91,8 @@ class Objects:
         watcher = (collection, selector, queue)
         self._watchers.append(watcher)
         try:
-            yield WatchEvent("SYNC", self.list(collection, selector)["items"])
+            listed = self.list(collection, selector)
+            yield WatchEvent("SYNC", listed["items"], listed["metadata"]["resourceVersion"])
             while True:
                 yield await queue.get()
         finally:

@@ -65,7 +65,7 @@ class Runs:
             if event.type == "SYNC":
                 found = {each["metadata"]["name"]: each for each in event.object}
                 for run in self:
-                    if run.name not in found:
+                    if run.name not in found and not event.predates(str(run.revision)):
                         self._drop(run.name)
                 for record in found.values():
                     self.learn(record)

@@ -59,6 +59,7 @@ async def test_its_connection_is_gone_when_the_client_is_closed(tmp_path: Path) 
         async with KubeClient(access) as kube:
             following = asyncio.create_task(follow(kube))
             await until(lambda: len(seen) == 2, what="the list and an event")
+            assert seen[0] == WatchEvent("SYNC", [], "1")
             following.cancel()
             await asyncio.wait([following])
         held = len(CONNECTIONS)  # the server's ends, in this process too
