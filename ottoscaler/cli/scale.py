@@ -85,9 +85,14 @@ async def _up(to: Target, task: str, workers: int, timeout: float, output: Outpu
         _show_answer(answer, output, in_a_line=watch)
         if watch and answer.worker_pod_names:
             names = set(answer.worker_pod_names)
-            ask = _question(stub, to, task, timeout)
-            last = await _watch(ask, lambda found: unfinished(found, names) == 0, timeout, output)
-            if bad := failed(last, names):
+            bad: set[str] = set()
+
+            def over(found: pb.WorkerStatusResponse) -> bool:
+                bad.update(failed(found, names))  # one that failed may be gone before the others have ended
+                return unfinished(found, names) == 0
+
+            await _watch(_question(stub, to, task, timeout), over, timeout, output)
+            if bad:
                 raise CallError(f"{len(bad)} of {len(answer.worker_pod_names)} workers failed")
     _check(answer, server=to.address)
 
@@ -120,15 +125,14 @@ async def _watch(
     over: Callable[["pb.WorkerStatusResponse"], bool],
     timeout: float,
     output: Output,
-) -> "pb.WorkerStatusResponse":
-    """Shows every change; the first status of which `over` is true."""
+) -> None:
+    """Shows every change until `over`, which is asked about each, is true."""
     with Display(output) as display:
         async with aclosing(changes(ask, patience=timeout)) as seen:
             async for found in seen:
                 display.update(found)
                 if over(found):
-                    return found
-    raise AssertionError("changes never end by themselves")
+                    return
 
 
 def _question(
