@@ -146,10 +146,7 @@ def _check(fields: Mapping[str, str], *, most: int) -> None:
 
 def _send(events: Events, fields: Mapping[str, str], timeout: float) -> str:
     """The entry's id. A failure ends the command; no message repeats the URL, which may hold a password."""
-    from redis.exceptions import AuthenticationError, RedisError, ResponseError
-    from redis.exceptions import TimeoutError as RedisTimeout
-
-    from ottoscaler.runtime.redis_client import client
+    from ottoscaler.runtime.redis_client import REDIS_AWAY, client
 
     payload: dict[Any, Any] = dict(fields)
 
@@ -157,17 +154,29 @@ def _send(events: Events, fields: Mapping[str, str], timeout: float) -> str:
         async with client(events.redis, environ=os.environ, timeout=timeout) as redis:
             return str(await redis.xadd(events.stream, payload))
 
-    where = ", ".join(f"{each.host}:{each.port}" for each in events.redis.parsed.addresses())
     try:
         return run(work())
-    except (RedisTimeout, TimeoutError):
-        fail(f"Redis at {where} did not answer within {format_duration(timeout)}: does it want rediss://?")
-    except AuthenticationError as error:
-        fail(f"Redis at {where} does not let us in: {error}")
-    except ResponseError as error:
-        fail(f"Redis at {where} refuses the event: {error}")
-    except (RedisError, OSError) as error:
-        fail(f"Redis at {where} cannot be reached: {_why(error)}")
+    except REDIS_AWAY as error:
+        where = ", ".join(f"{each.host}:{each.port}" for each in events.redis.parsed.addresses())
+        fail(f"Redis at {where} {_trouble(error, timeout)}")
+
+
+def _trouble(error: Exception, timeout: float) -> str:
+    """What Redis did instead of taking the event."""
+    from redis.exceptions import AuthenticationError, RedisClusterException, ResponseError
+    from redis.exceptions import TimeoutError as RedisTimeout
+
+    if isinstance(error, RedisClusterException) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # what the last node that was tried said
+    match error:
+        case RedisTimeout() | TimeoutError():
+            return f"did not answer within {format_duration(timeout)}: does it want rediss://?"
+        case AuthenticationError():
+            return f"does not let us in: {error}"
+        case ResponseError():
+            return f"refuses the event: {error}"
+        case _:
+            return f"cannot be reached: {_why(error)}"
 
 
 def _why(error: Exception) -> str:

@@ -251,15 +251,20 @@ class Orchestrator:
             self._ledger.attach(stream)
             self._stream, self._consumer = stream, consumer
             self._events_ready.set()
-            await consumer.run()
+            try:
+                await consumer.run()
+            finally:
+                self._events_ready.clear()
+
+    async def _reader(self) -> tuple[EventStream, EventConsumer]:
+        """Who reads events now; waited for while reading has failed and is about to begin anew."""
+        while self._stream is None or self._consumer is None or not self._events_ready.is_set():
+            await self._events_ready.wait()
+        return self._stream, self._consumer
 
     async def _claim_events(self) -> None:
-        await self._events_ready.wait()
-        if self._stream is None or self._consumer is None:
-            return
         claims = Claims(
-            stream=self._stream,
-            consumer=self._consumer,
+            current=self._reader,
             rules=event_rules(self._settings),
             telemetry=self.telemetry,
             clock=self._clock,

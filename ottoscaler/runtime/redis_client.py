@@ -17,12 +17,16 @@ from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, RedisClusterException, RedisError
 
 from ottoscaler.runtime.redis import DEFAULT_SENTINEL_PORT, Address, RedisConnection, RedisTLS
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
+
+
+REDIS_AWAY = (RedisError, RedisClusterException, OSError)
+"""What commands raise while Redis does not answer, or refuses: of a Cluster's errors some are no `RedisError`."""
 
 
 class CredentialsUnavailable(AuthenticationError):
@@ -114,7 +118,7 @@ async def client(
 
     `timeout` (seconds) bounds connecting and each answer, so blocking commands must ask for less.
     Connections idle for `health_check_interval` seconds are pinged before use. All is closed at the end.
-    Raises `redis.exceptions.RedisError` where a Cluster cannot be discovered.
+    Raises `REDIS_AWAY` where a Cluster cannot be discovered.
     """
     # the library's commands, which single connections do without: 5 MiB
     from redis.asyncio import Redis, RedisCluster, Sentinel

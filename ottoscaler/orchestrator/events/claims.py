@@ -1,12 +1,13 @@
 """Takes over the events of replicas that have gone silent: the leader's duty."""
 
-from redis.exceptions import RedisError
+from collections.abc import Awaitable, Callable
 
 from ottoscaler.orchestrator.events.consumer import EventConsumer, EventRules
 from ottoscaler.orchestrator.events.stream import EventStream
 from ottoscaler.orchestrator.telemetry import Telemetry
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.log import get_logger
+from ottoscaler.runtime.redis_client import REDIS_AWAY
 
 log = get_logger("events")
 
@@ -16,19 +17,18 @@ _AT_ONCE = 100
 
 
 class Claims:
-    """Claims for one consumer, which carries out what is claimed."""
+    """Claims for this replica's consumer, which carries out what is claimed."""
 
     def __init__(
         self,
         *,
-        stream: EventStream,
-        consumer: EventConsumer,
+        current: Callable[[], Awaitable[tuple[EventStream, EventConsumer]]],
         rules: EventRules,
         telemetry: Telemetry,
         clock: Clock,
     ) -> None:
-        self._stream = stream
-        self._consumer = consumer
+        self._current = current
+        """The stream and who reads it now: another one when reading has begun anew. Waits while there is none."""
         self._rules = rules
         self._telemetry = telemetry
         self._clock = clock
@@ -37,27 +37,26 @@ class Claims:
         """Until cancelled. A Redis that is away is the consumer's to complain of."""
         swept = self._clock.monotonic()
         while True:
+            stream, consumer = await self._current()
             try:
-                await self._claim()
+                await self._claim(stream, consumer)
                 if self._clock.monotonic() - swept > _FORGET_EVERY:
                     swept = self._clock.monotonic()
-                    if gone := await self._stream.forget_silent_consumers(idle=_FORGET_AFTER):
+                    if gone := await stream.forget_silent_consumers(idle=_FORGET_AFTER):
                         log.info("forgot consumers that went away", consumers=gone)
-            except (RedisError, OSError) as error:
+            except REDIS_AWAY as error:
                 log.debug("cannot claim events", error=error)
             await self._clock.sleep(self._rules.claim_idle / 4)
 
-    async def _claim(self) -> None:
+    async def _claim(self, stream: EventStream, consumer: EventConsumer) -> None:
         cursor = "0-0"
         while True:
             asked = self._clock.monotonic()
-            cursor, entries = await self._stream.claim(
-                idle=self._rules.claim_idle, start=cursor, count=_AT_ONCE
-            )
+            cursor, entries = await stream.claim(idle=self._rules.claim_idle, start=cursor, count=_AT_ONCE)
             if entries:
                 log.info("took over events of a silent consumer", events=len(entries))
                 self._telemetry.events_claimed.inc(len(entries))
             for entry in entries:
-                self._consumer.take(entry, asked=asked)
+                consumer.take(entry, asked=asked)
             if cursor == "0-0":
                 return

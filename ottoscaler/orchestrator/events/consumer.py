@@ -15,8 +15,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from redis.exceptions import RedisError
-
 from ottoscaler.orchestrator.events.entry import Entry, EntryId, read_order, task_of
 from ottoscaler.orchestrator.events.later import LaterOrders
 from ottoscaler.orchestrator.events.stream import EventStream
@@ -28,6 +26,7 @@ from ottoscaler.orchestrator.worker import Worker
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.kube import KubeError
 from ottoscaler.runtime.log import get_logger
+from ottoscaler.runtime.redis_client import REDIS_AWAY
 from ottoscaler.runtime.tasks import Backoff, TaskSet, supervise
 
 log = get_logger("events")
@@ -92,6 +91,7 @@ class EventConsumer:
         self._acknowledging = asyncio.Event()
         self._later = LaterOrders(stream, every=rules.look_every, clock=clock)
         self._tasks = TaskSet(_failed)
+        self._over = False
         self.connected = False
         """Whether the newest read worked."""
         self.on_settled: Callable[[str], None] = lambda event: None
@@ -119,6 +119,7 @@ class EventConsumer:
                     )
                 )
         finally:
+            self._over = True
             await self._tasks.cancel()
 
     async def stop(self, seconds: float) -> None:
@@ -132,7 +133,7 @@ class EventConsumer:
                 await self._resume()  # Redis may have given us some in the answer that was cut off
                 while self._handling:
                     await next(iter(self._handling.values())).done.wait()
-        except (RedisError, OSError, TimeoutError):
+        except REDIS_AWAY:  # a `TimeoutError` too
             log.info("leaving events to another replica", events=len(self._handling))
 
     async def _read(self, backoff: Backoff) -> None:
@@ -173,13 +174,18 @@ class EventConsumer:
     def _read_failed(self, error: Exception, delay: float) -> None:
         self._telemetry.redis_reads.labels("error").inc()
         self._telemetry.redis_up.set(0)
-        expected = isinstance(error, RedisError | OSError | TimeoutError)
+        expected = isinstance(error, REDIS_AWAY)
         if self.connected or not expected:
             log.warning("cannot read events, trying again", stream=self._stream.stream, error=error)
         self.connected = False
 
     def take(self, entry: Entry, *, asked: float) -> None:
-        """Begins to carry `entry` out, unless that is under way. `asked`: when Redis was asked for it."""
+        """Begins to carry `entry` out, unless that is under way. `asked`: when Redis was asked for it.
+
+        After the end of `run` nothing would acknowledge it: it is left to whoever claims it next.
+        """
+        if self._over:
+            return
         known = self._handling.get(entry.id)
         if known is not None:
             known.fresh_at, known.lost = asked, False
@@ -282,7 +288,7 @@ class EventConsumer:
                 pending = await self._stream.pending_before(handling.entry.id, count=_SCAN)
                 foreign = [each.id for each in pending if each.consumer != self._stream.consumer]
                 fields = await self._stream.fields(foreign) if foreign else {}
-            except (RedisError, OSError):
+            except REDIS_AWAY:
                 await self._clock.sleep(backoff.next())
                 continue
             if not any(task_of(each) == task_id for each in fields.values()):
@@ -306,7 +312,7 @@ class EventConsumer:
                     handling.fresh_at = asked
                     return
                 handling.lost = True
-            except (RedisError, OSError):
+            except REDIS_AWAY:
                 await self._clock.sleep(backoff.next())
         raise OrderLost
 
@@ -319,7 +325,7 @@ class EventConsumer:
             asked = self._clock.monotonic()
             try:
                 ours = await self._stream.refresh([each.entry.id for each in held])
-            except (RedisError, OSError):
+            except REDIS_AWAY:
                 continue
             for each in held:
                 if each.entry.id in ours:
@@ -360,7 +366,7 @@ class EventConsumer:
         while True:
             try:
                 return await call()
-            except (RedisError, OSError):
+            except REDIS_AWAY:
                 await self._clock.sleep(backoff.next())
 
     def _note_settled(self, id_: EntryId) -> None:

@@ -6,14 +6,13 @@ that wait cost no more than one.
 
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
-
 from ottoscaler.orchestrator.events.entry import Entry, EntryId, read_order
 from ottoscaler.orchestrator.events.stream import EventStream
 from ottoscaler.orchestrator.launch import Patience
 from ottoscaler.orchestrator.orders import InvalidOrder, ScaleDown
 from ottoscaler.orchestrator.scaling import curtail
 from ottoscaler.runtime.clock import Clock
+from ottoscaler.runtime.redis_client import REDIS_AWAY
 
 _PAGE = 1000
 _PAGES = 20
@@ -55,7 +54,7 @@ class LaterOrders:
             await self._clock.sleep(self._every)
             try:
                 await self.look()
-            except (RedisError, OSError):
+            except REDIS_AWAY:
                 continue
 
     async def look(self) -> None:

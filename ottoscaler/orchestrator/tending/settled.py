@@ -8,14 +8,13 @@ and at once for what this process acknowledged itself.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
-from redis.exceptions import RedisError
-
 from ottoscaler.orchestrator.events.entry import EntryId
 from ottoscaler.orchestrator.events.stream import EventStream
 from ottoscaler.orchestrator.scaling import SettlementUnknown
 from ottoscaler.orchestrator.worker import Worker
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.log import get_logger
+from ottoscaler.runtime.redis_client import REDIS_AWAY
 
 log = get_logger("workers")
 
@@ -65,7 +64,7 @@ class Ledger:
             raise SettlementUnknown
         try:
             return {str(id_) for id_ in await self._stream.unsettled(ids)}
-        except (RedisError, OSError) as error:
+        except REDIS_AWAY as error:
             raise SettlementUnknown from error
 
     async def settle(self, events: Iterable[str]) -> None:
@@ -77,7 +76,7 @@ class Ledger:
             raise SettlementUnknown
         try:
             await self._stream.acknowledge(ids)
-        except (RedisError, OSError) as error:
+        except REDIS_AWAY as error:
             raise SettlementUnknown from error
 
     async def run(self) -> None:

@@ -71,6 +71,26 @@ async def test_redis_as_the_orchestrator_is_configured_for_it(tmp_path: Path) ->
         assert refused.err.count("\n") == 1
 
 
+async def test_a_cluster_that_is_away_is_one_line(tmp_path: Path) -> None:
+    port, config = free_port(), tmp_path / "orchestrator.yaml"
+    connection = {"url": f"redis://127.0.0.1:{port}", "cluster": True}
+    config.write_bytes(msgspec.yaml.encode({"events": {"redis": connection}}))
+    refused = await ottoscaler("event", "send", "--config", config)
+    assert refused.status == 1
+    assert refused.err == (
+        f"error: Redis at 127.0.0.1:{port} cannot be reached: nothing listens there: "
+        "is Redis running, and is --redis right?\n"
+    )
+    with RedisServer() as server:
+        connection["url"] = server.url
+        config.write_bytes(msgspec.yaml.encode({"events": {"redis": connection}}))
+        refused = await ottoscaler("event", "send", "--config", config)
+    assert refused.status == 1
+    assert refused.err == (
+        f"error: Redis at 127.0.0.1:{server.port} cannot be reached: Cluster mode is not enabled on this node\n"
+    )
+
+
 async def test_a_redis_that_is_away_is_one_line() -> None:
     port = free_port()
     refused = await ottoscaler("event", "send", "--redis", f"redis://:secret@127.0.0.1:{port}/0")

@@ -48,8 +48,8 @@ HELD = {
 class MortalStream(EventStream):
     """The stream, likewise: each command may be the last."""
 
-    def __init__(self, faults: Faults, client: Any, *, consumer: str) -> None:
-        super().__init__(client, stream=STREAM, group=GROUP, consumer=consumer)
+    def __init__(self, faults: Faults, client: Any, *, consumer: str, transactions: bool = True) -> None:
+        super().__init__(client, stream=STREAM, group=GROUP, consumer=consumer, transactions=transactions)
         self._faults = faults
 
     def __getattribute__(self, name: str) -> Any:
@@ -86,6 +86,7 @@ async def live(
     template: dict[str, Any] | None = None,
     limits: Limits | None = None,
     rules: EventRules | None = None,
+    transactions: bool = True,
 ) -> None:
     """One life of a replica: returns when it has died, else goes on until cancelled."""
     faults = faults or Faults()
@@ -103,10 +104,14 @@ async def live(
     launcher = Launcher(kube=mortal, index=index, defaults=defaults, telemetry=telemetry, clock=clock)
     ledger = Ledger(events=True, others=(), clock=clock)
     scaler = Scaler(kube=mortal, index=index, launcher=launcher, settlement=ledger, clock=clock)
-    stream = MortalStream(faults, client, consumer=name)
+    stream = MortalStream(faults, client, consumer=name, transactions=transactions)
     ledger.attach(stream)
     consumer = EventConsumer(stream=stream, scaler=scaler, rules=rules, telemetry=telemetry, clock=clock)
     consumer.on_settled = ledger.note
+
+    async def reader() -> tuple[EventStream, EventConsumer]:
+        return stream, consumer
+
     tender = Tender(
         Parts(
             kube=mortal,
@@ -124,7 +129,7 @@ async def live(
     if leading:
         works += [
             tender.run(),
-            Claims(stream=stream, consumer=consumer, rules=rules, telemetry=telemetry, clock=clock).run(),
+            Claims(current=reader, rules=rules, telemetry=telemetry, clock=clock).run(),
             Quota(kube=mortal, index=index, limits=limits, telemetry=telemetry, clock=clock).run(),
         ]
     await until_dead(works, faults)

@@ -11,6 +11,9 @@ from ottoscaler.orchestrator.events.consumer import EventRules
 from ottoscaler.orchestrator.kube_api import Kube, Params
 from ottoscaler.orchestrator.mock.cluster import MockCluster
 from ottoscaler.runtime.kube import KubeError
+from ottoscaler.runtime.redis import RedisConnection
+from ottoscaler.runtime.redis_client import REDIS_AWAY
+from ottoscaler.runtime.redis_client import client as open_client
 from tests.component.orchestrator.living import (
     GROUP,
     HELD,
@@ -23,6 +26,7 @@ from tests.component.orchestrator.living import (
     world,
 )
 from tests.orchestrator.dying import Faults, FaultyKube
+from tests.redis.cluster import ClusterOfThree
 from tests.redis.server import RedisServer
 from tests.unit.orchestrator.test_event_entries import MALFORMED
 from tests.waiting import until
@@ -280,3 +284,41 @@ async def test_a_scale_down_that_cannot_be_meant_ends_nobodys_wait(redis_server:
             await until(lambda: kube.tried >= looked, what="it has looked for later orders and goes on")
             kube.error = lambda pod: None
             await until(lambda: births.names.total() == 2, what="they run")
+
+
+async def test_a_cluster_that_is_away_ends_no_part_of_a_replica() -> None:
+    """Its client has errors of its own, which are no `RedisError`."""
+    with ClusterOfThree() as three:
+        settings = RedisConnection(url=three.url, cluster=True)
+        async with (
+            open_client(settings, environ={}, timeout=0.5, decode_responses=False) as client,
+            world(client) as (cluster, births),
+        ):
+            full = [True]
+            kube = Refusing(cluster, lambda pod: QUOTA if full[0] else None)
+            rules = EventRules(block=0.05, claim_idle=0.4, look_every=0.1)
+            life = asyncio.create_task(live(kube, client, rules=rules, transactions=False))
+            try:
+                await up(client, "waits", 1)
+                await until(lambda: kube.tried, what="it waits for room")
+                for server in three.servers:
+                    server.stop()
+                await asyncio.sleep(2)  # each part has asked a few times
+                full[0] = False
+                assert not life.done()
+                for server in three.servers:
+                    server.start()
+                await until(lambda: _answers(client), what="the cluster is back, without what it knew")
+                await up(client, "after", 1)
+                await until(lambda: any("after" in name for name in births.names), what="it reads again")
+                assert not life.done()
+            finally:
+                life.cancel()
+                await asyncio.gather(life, return_exceptions=True)
+
+
+async def _answers(client: Any) -> bool:
+    try:
+        return bool(await client.exists(STREAM) >= 0)
+    except REDIS_AWAY:
+        return False

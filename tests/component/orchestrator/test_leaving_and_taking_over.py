@@ -4,8 +4,10 @@ import asyncio
 from typing import Any
 
 import grpc.aio
+import pytest
 import redis.asyncio
 
+from ottoscaler.orchestrator.events.later import LaterOrders
 from ottoscaler.orchestrator.mock.cluster import MockCluster
 from ottoscaler.orchestrator.protocol import ottoscaler_pb2 as pb
 from ottoscaler.runtime.kube import KubeError
@@ -196,4 +198,40 @@ async def test_nothing_holds_a_replica_beyond_its_grace(redis_server: RedisServe
         async with serving(faulty, rules, identity="next"):
             await until(lambda: settled(client), what="the successor claims the event")
             await until_gone(cluster)
+    await client.aclose()
+
+
+async def test_what_is_claimed_goes_to_whoever_reads_now(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that failed is replaced, and the leader's claims do not go to the old one."""
+    client: Any = redis.asyncio.Redis(port=redis_server.port, protocol=2)
+    await client.flushall()
+    fails, run, runs = asyncio.Event(), LaterOrders.run, 0
+
+    async def once(self: LaterOrders) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            await fails.wait()
+            raise RuntimeError("a mistake of ours")
+        await run(self)
+
+    monkeypatch.setattr(LaterOrders, "run", once)
+    configuration = settings(events={"redis": {"url": redis_server.url}, "claimIdle": "1s"})
+    async with (
+        MockCluster(start_seconds=0.0, stop_seconds=0.0) as cluster,
+        serving(cluster, configuration) as calls,
+    ):
+        await until(lambda: client.exists(STREAM), what="the group is there")
+        for task in ("before", "after"):
+            async with client.pipeline(transaction=True) as pipe:
+                pipe.xadd(STREAM, {"type": "scale_up", "task_id": task, "pod_count": 1})
+                pipe.xreadgroup("ottoscaler", "dead", {STREAM: ">"})
+                await pipe.execute()
+            await until(lambda: settled(client), what="it was claimed and carried out")
+            if task == "before":
+                fails.set()
+                await until(lambda: runs == 2, what="a new reader")
+        assert calls.metric("otto_events_claimed_total") == 2
     await client.aclose()
