@@ -10,6 +10,11 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from ottoscaler.runtime.values import format_duration
+
+CLOCK_SKEW = 5.0
+"""Seconds that a backend's clock may be ahead of ours."""
+
 FailureCode = Literal[
     "unreachable",  # refused, reset, no such host, no answer in time
     "unauthorized",  # credentials missing, wrong or expired
@@ -99,6 +104,14 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             stalled=self.stalled + silent,
             failed=self.failed,
         )
+
+
+def from_the_future(measured_at: float, now: float) -> str | None:
+    """Why a measurement cannot have been made at `measured_at`, in words for people; None when it can."""
+    if measured_at <= now + CLOCK_SKEW:
+        return None
+    ahead = format_duration(round(measured_at - now))
+    return f"measured {ahead} in the future: check the clocks of the backend and of this pod"
 
 
 class ReadFailure(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,12 +15,9 @@ from enum import Enum
 from typing import Any
 
 from ottoscaler.adapter.config.model import QueueConfig
-from ottoscaler.adapter.reading import FailureCode, ReadFailure, Reading
+from ottoscaler.adapter.reading import FailureCode, ReadFailure, Reading, from_the_future
 from ottoscaler.runtime.clock import Clock
-from ottoscaler.runtime.values import format_duration
 
-CLOCK_SKEW = 5.0
-"""Seconds that a backend's clock may be ahead of ours."""
 _MOST_JOBS = 9_223_372_036_854_775
 """A quantity is 64 bits of thousandths."""
 
@@ -181,9 +178,8 @@ def _impossible(reading: Reading, now: float) -> str | None:
     measured = reading.measured_at
     if not math.isfinite(measured) or measured <= 0:
         return "measured at no possible time"
-    if measured > now + CLOCK_SKEW:
-        ahead = format_duration(round(measured - now))
-        return f"measured {ahead} in the future: check the clocks of the backend and of this pod"
+    if (ahead := from_the_future(measured, now)) is not None:
+        return ahead
     counts: list[Any] = [reading.waiting, reading.processing, reading.stalled, reading.failed, reading.other]
     for part in reading.series:
         counts += (part.waiting, part.processing)

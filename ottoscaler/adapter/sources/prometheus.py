@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import aiohttp
 import msgspec
 
-from ottoscaler.adapter.reading import ReadFailure, Reading
+from ottoscaler.adapter.reading import ReadFailure, Reading, from_the_future
 from ottoscaler.adapter.sources.base import (
     JobState,
     Publish,
@@ -216,9 +216,12 @@ def _time_queries(queries: Mapping[str, str], found: Mapping[str, Samples]) -> d
 
 
 def _dated(at: float, times: Sequence[float]) -> float:
-    """The oldest time; one that lies ahead of us goes out as it is, to be refused and said."""
-    latest = max(times, default=at)
-    return latest if latest > at else min([at, *times])
+    """The oldest time, also where another lies a little ahead of us. Raises `SourceError` where one lies further
+    ahead than clocks may differ."""
+    ahead = from_the_future(max(times, default=at), at)
+    if ahead is not None:
+        raise SourceError(ahead, code="invalid")
+    return min([at, *times])
 
 
 class PrometheusBackend:

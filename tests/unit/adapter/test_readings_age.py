@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ottoscaler.adapter.readings import CLOCK_SKEW, News, QueueState, Readings
+from ottoscaler.adapter.reading import CLOCK_SKEW
+from ottoscaler.adapter.readings import News, QueueState, Readings
 from tests.unit.adapter.making import HandClock, failure, queue, reading
 
 

@@ -1,17 +1,25 @@
 """A reading is of one moment, whatever is stored while it is asked for, and of a clock that agrees with ours."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from ottoscaler.adapter.reading import ReadFailure, Reading
-from ottoscaler.adapter.sources.prometheus import BACKEND
+from ottoscaler.adapter.reading import CLOCK_SKEW, ReadFailure, Reading
+from ottoscaler.adapter.sources.base import SourceError
+from ottoscaler.adapter.sources.prometheus import BACKEND, Measurement
+from ottoscaler.adapter.sources.prometheus_answer import Samples
+from ottoscaler.adapter.sources.prometheus_client import Access
 from ottoscaler.adapter.sources.prometheus_settings import PrometheusSettings
 from tests.sources import News, queue, read_once
+from tests.unit.adapter.making import HandClock
 
 
 class Store:
@@ -72,3 +80,40 @@ async def test_a_server_whose_clock_is_not_ours_is_said(behind: float) -> None:
         "invalid",
         "the clocks of Prometheus and of this pod differ: check both",
     )
+
+
+class Stated:
+    """Prometheus and the access to it, where a query states when the jobs were counted."""
+
+    def __init__(self, times: list[float]) -> None:
+        self._times = tuple(times)
+
+    def read(self) -> Access:
+        return Access({}, tls=True)
+
+    async def ask(self, query: str, **_: Any) -> Samples:
+        return Samples(self._times if query == "times" else (3.0,), is_scalar=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.floats(-600.0, 600.0), st.floats(-CLOCK_SKEW - 1, CLOCK_SKEW + 1)),
+        min_size=1,
+        max_size=4,
+    )
+)
+@example([2.0, -240.0])
+@example([CLOCK_SKEW, 0.0])
+def test_a_sample_that_is_a_little_ahead_hides_no_older_one(ahead: list[float]) -> None:
+    clock = HandClock()
+    now = clock.time()
+    times = [now + each for each in ahead]
+    answers: Any = Stated(times)
+    asked = PrometheusSettings(url="http://prometheus", waiting="waiting", timestamp="times")
+    measurement = Measurement(answers, answers, clock)
+    if max(times) > now + CLOCK_SKEW:
+        with pytest.raises(SourceError, match="in the future: check the clocks"):
+            asyncio.run(measurement.of(queue("q", asked)))
+    else:
+        assert asyncio.run(measurement.of(queue("q", asked))).measured_at == min(now, *times)
