@@ -2,7 +2,8 @@
 
 A stream must be opened anew before its token ends, and whenever it breaks. A planned change opens the new
 stream first and leaves the old one when the new one has its snapshot, so no event and no time is lost.
-After a break the last reading ages until the new snapshot is there.
+After a break, or when a stream turns out to have missed something, the last reading ages until the new
+snapshot is there.
 
 A stream that works says something at least every 30 s, which renews the reading. A queue with a shorter
 `interval` is also asked (a conditional GET) when its stream has been silent for that long, which proves the
@@ -116,7 +117,8 @@ class FollowedQueue:
             await asyncio.wait([connection.task], timeout=None if math.isinf(wait) else wait)
 
     async def _confirm(self, connection: "_Connection") -> bool:
-        """Asks the database what the stream should have said; False when the stream missed something."""
+        """Asks the database what the stream should have said; False when the stream missed something, and is
+        left."""
         clock, stream = self._voice.clock, connection.stream
         asked = clock.monotonic()
         try:
@@ -129,6 +131,8 @@ class FollowedQueue:
         if stream.heard_monotonic >= asked:
             return True  # it spoke meanwhile, so the two cannot be compared
         if not self._node.table.same_as(stream.table):
+            self._current = None  # whatever it says from now on is of a table that is wrong
+            connection.close()
             self._voice.fail(self.queue.name, SourceError(_MISSED, code="unreachable"))
             return False
         self._voice.publish(reading)

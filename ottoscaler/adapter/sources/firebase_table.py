@@ -40,8 +40,8 @@ class JobTable:
         return len(self._root) if isinstance(self._root, dict) else 0
 
     def same_as(self, other: "JobTable") -> bool:
-        """Whether both hold the same jobs, as far as they count."""
-        return bool(self._root == other._root)
+        """Whether both hold the same jobs, as far as they count and as far as they are sure."""
+        return _same(self._root, other._root)
 
     def apply(self, writes: Iterable[Write]) -> None:
         """Changes the jobs. Raises `Unsettled`; the table is of no use then."""
@@ -131,6 +131,17 @@ class JobTable:
         self._held.pop(key, None)
         self._failed.discard(key)
         self._other.pop(key, None)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two reduced values may be the same one: of what is perhaps there, a mark or nothing is left."""
+    if one == other:
+        return True
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_same(one.get(name), other.get(name)) for name in one.keys() | other.keys())
+    return Mark.MAYBE in (one, other) and all(
+        value is None or isinstance(value, Mark) for value in (one, other)
+    )
 
 
 def _holders(*jobs: Mapping[str, Job]) -> Iterable[Held]:

@@ -169,6 +169,24 @@ async def test_a_short_interval_notices_a_half_open_connection_sooner() -> None:
         }
 
 
+async def test_a_stream_that_is_known_to_be_wrong_says_no_more() -> None:
+    """Whether or not a new one can be opened."""
+    async with RtdbServer(keep_alive=0.3) as server:
+        server.write(PATH, jobs(1))
+        async with reading(queue(server, interval=0.1)) as (heard, _):
+            await heard.waiting(1)
+            server.faults.add(*[Fault(what="status", where="stream")] * 1000)
+            wrong = 'event: put\ndata: {"path":"/other","data":{"status":"pending"}}\n\n'
+            server.disturb(Fault(what="send", where="running", body=wrong))
+            assert (await heard.failure()).reason == "its event stream had missed a change and is opened anew"
+            said = len(heard.readings)
+            await until(lambda: not server.streams, within=5)
+            await heard.failure(after=5)
+            assert len(heard.readings) == said
+            server.faults.clear()
+            await heard.waiting(1)
+
+
 async def test_a_short_interval_renews_the_reading_of_a_silent_stream() -> None:
     async with RtdbServer() as server:
         server.write(PATH, jobs(1))
