@@ -4,10 +4,13 @@ A question is (namespace, metric, selector). What it matches is worked out once 
 configuration changes; its answer is kept until a matching queue has news or time changes the value.
 The same answer is the same object, so that the server encodes it once. A selector that names its
 queue, as every generated HPA does, finds it by an index: ten thousand queues cost what one costs.
+
+Whoever may ask chooses the words, so memory goes by the size of a question and of what it matches, not by
+number. Questions about many queues have a room of their own: they drive out none of an HPA's.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import cast
 
 from ottoscaler.adapter.config.model import QUEUE_METRICS, DerivedMetric, QueueMetric
@@ -20,8 +23,38 @@ from ottoscaler.apiservice.selector import Selector
 from ottoscaler.runtime.clock import Clock
 from ottoscaler.runtime.decode import suggestion
 
+_ORDINARY = 5
+"""The weight of a question about one queue by its name, as an HPA asks."""
+_NARROW = 16
+"""The weight up to which a question is kept among the ordinary ones."""
 _QUESTIONS = 4096
-"""Questions that are remembered besides those of the queues themselves."""
+"""Ordinary questions that are remembered besides two of each queue."""
+_WIDE = 4096
+"""Weight of the wide questions that are remembered, besides four times the queues."""
+_LONGEST_KEPT = 256
+"""Characters of namespace, metric and selector in a question that is remembered."""
+
+_Key = tuple[str, str, Selector]
+
+
+class _Kept(OrderedDict[_Key, Question]):
+    """Questions, oldest first: the oldest go where `room` is too little for all."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._free = room
+
+    def keep(self, key: _Key, question: Question) -> None:
+        weight = _weight(key, question)
+        while self and self._free < weight:
+            self._free += _weight(*self.popitem(last=False))
+        if weight <= self._free:
+            self._free -= weight
+            self[key] = question
+
+
+def _weight(key: _Key, question: Question) -> int:
+    return 2 + key[2].size + len(question.states)
 
 
 class QueueMetrics:
@@ -33,7 +66,7 @@ class QueueMetrics:
         self._derived: Mapping[str, DerivedMetric] = {}
         self._names: tuple[str, ...] = QUEUE_METRICS
         self._generation = -1
-        self._question = lru_cache(maxsize=_QUESTIONS)(self._prepare)
+        self._narrow = self._wide = _Kept(0)
 
     def set_derived(self, metrics: Iterable[DerivedMetric]) -> None:
         """Replaces the metrics over several queues."""
@@ -48,13 +81,25 @@ class QueueMetrics:
         if self._generation != self._readings.generation:
             self._forget()
         moment = Moment(self._clock.time(), self._clock.monotonic())
-        return self._question(namespace, name, selector).answer(moment)
+        key = (namespace, name, selector)
+        question = self._narrow.get(key)
+        if question is None and (question := self._wide.get(key)) is None:
+            question = self._prepare(*key)
+            self._keep(key, question)
+        return question.answer(moment)
+
+    def _keep(self, key: _Key, question: Question) -> None:
+        if sum(len(str(word)) for word in key) > _LONGEST_KEPT:
+            return
+        kept = self._narrow if _weight(key, question) <= _NARROW else self._wide
+        kept.keep(key, question)
 
     def _forget(self) -> None:
         """The configuration changed: what matched before may match no more."""
         self._generation = self._readings.generation
-        room = _QUESTIONS + 2 * len(self._readings) * len(QUEUE_METRICS)
-        self._question = lru_cache(maxsize=room)(self._prepare)
+        queues = len(self._readings)
+        self._narrow = _Kept(_ORDINARY * (_QUESTIONS + 2 * queues))
+        self._wide = _Kept(_WIDE + 4 * queues)
 
     def _prepare(self, namespace: str, name: str, selector: Selector) -> Question:
         if name in self._derived:

@@ -11,7 +11,7 @@ from ottoscaler.apiservice import discovery, openapi, status
 from ottoscaler.apiservice.identity import Headers
 from ottoscaler.apiservice.media_types import JSON, OFFERED, Choice, negotiate
 from ottoscaler.apiservice.provider import MetricNotFound, MetricsProvider, MetricUnavailable
-from ottoscaler.apiservice.request_info import Target
+from ottoscaler.apiservice.request_info import NO_QUERY, Target
 from ottoscaler.apiservice.response import GZIP_FROM, NO_STORE, Document, Response, text_response
 from ottoscaler.apiservice.selector import Selector
 from ottoscaler.apiservice.selector_grammar import SelectorError, parse_selector
@@ -19,6 +19,9 @@ from ottoscaler.apiservice.values import metric_values
 
 _PLAIN = Choice(JSON)
 _PRETTY_AGENTS = ("curl", "Wget", "Mozilla/5.0")
+
+_LARGEST_KEPT = 16
+"""Clauses and values of a selector that is remembered; an HPA's has two."""
 
 Check = Callable[[], str | None]
 """What is wrong, in words that anybody may read; None when all is well."""
@@ -99,6 +102,7 @@ class MetricEndpoint:
                 selector = self._selector = parse_selector(self._text)
             except SelectorError as error:
                 return represent(status.bad_request(str(error)), headers, target)
+            self._text = ""
         choice = negotiate(headers.get("Accept", ""))
         if choice is None:
             return represent(status.not_acceptable(OFFERED), headers)
@@ -113,6 +117,13 @@ class MetricEndpoint:
         if response is None:
             response = values.encoded[choice] = metric_values(values.items, choice)
         return _squeeze(response, headers)
+
+    def kept(self, target: Target) -> Target | None:
+        """What it takes of `target` to be answered again; None where there is too much to remember."""
+        if self._selector is None or self._selector.size > _LARGEST_KEPT:
+            return None
+        pretty = target.query.get("pretty")
+        return Target(target.path, {"pretty": pretty[:1]} if pretty else NO_QUERY)
 
 
 class Inventory:

@@ -6,13 +6,14 @@ suffice, and the connection then calls `answer_later`.
 """
 
 import asyncio
+from collections import OrderedDict
 from time import perf_counter
 
 from aiohttp.http import RawRequestMessage
 
 from ottoscaler.apiservice import status
 from ottoscaler.apiservice.access_log import AccessLog
-from ottoscaler.apiservice.endpoints import represent
+from ottoscaler.apiservice.endpoints import MetricEndpoint, represent
 from ottoscaler.apiservice.identity import (
     Authenticator,
     AuthenticatorUnavailable,
@@ -31,7 +32,8 @@ from ottoscaler.runtime.log import get_logger
 log = get_logger("apiservice")
 
 _ROUTES_KEPT = 16 * 1024
-_LONGEST_KEPT = 1024
+_LONGEST_KEPT = 512
+"""Characters of a target that is remembered: three to five times those of an HPA's."""
 
 
 class Handler:
@@ -53,7 +55,7 @@ class Handler:
         self._metrics = metrics
         self._access_log = access_log
         self._patience = patience
-        self._routes: dict[str, Route] = {}  # of GETs that were allowed, oldest first
+        self._routes: OrderedDict[str, Route] = OrderedDict()  # of metrics that were given, oldest first
 
     def answer(self, connection: Connection, message: RawRequestMessage) -> Response | None:
         """The answer when memory suffices for it."""
@@ -120,16 +122,18 @@ class Handler:
         if not decision.allowed:
             document = status.forbidden(identity.user, route.attributes, decision.reason)
             return represent(document, message.headers)
-        if message.method == "GET" and message.path not in self._routes:
-            self._remember(message.path, route)
-        return route.endpoint(message.headers, route.target)
+        response = route.endpoint(message.headers, route.target)
+        if isinstance(route.endpoint, MetricEndpoint) and message.path not in self._routes:
+            self._remember(message.path, route, route.endpoint)
+        return response
 
-    def _remember(self, target: str, route: Route) -> None:
-        if len(target) > _LONGEST_KEPT:
+    def _remember(self, raw: str, route: Route, endpoint: MetricEndpoint) -> None:
+        target = endpoint.kept(route.target) if len(raw) <= _LONGEST_KEPT else None
+        if target is None:
             return
         if len(self._routes) >= _ROUTES_KEPT:
-            del self._routes[next(iter(self._routes))]
-        self._routes[target] = route
+            self._routes.popitem(last=False)
+        self._routes[raw] = route._replace(target=target)
 
     def _failed(self, message: RawRequestMessage) -> Response:
         log.exception("a request failed", method=message.method, target=ascii(message.path[:500])[1:-1])

@@ -64,6 +64,11 @@ class Selector(msgspec.Struct, frozen=True, cache_hash=True):
         """Whether a value with these labels is selected."""
         return all(requirement.matches(labels) for requirement in self.requirements)
 
+    @property
+    def size(self) -> int:
+        """How many clauses and values it has."""
+        return sum(1 + len(requirement.values) for requirement in self.requirements)
+
     def exact(self, key: str) -> str | None:
         """The only value that the first clause on `key` lets through, where it names one; else None."""
         for requirement in self.requirements:

@@ -18,6 +18,10 @@ from ottoscaler.apiservice.selector import Operator, Requirement, Selector, inte
 LONGEST = 64 * 1024
 """Characters in a selector; far above what fits in a URL that the control plane would send."""
 
+MOST_REQUIREMENTS = 100
+MOST_VALUES = 1000
+"""In a selector, since each may have to be compared with the labels of every queue."""
+
 _TOKEN = re.compile(r"[ \t\r\n]*(?:(?P<symbol>[=!]=|[=!(),<>])|(?P<word>[^=!(),<> \t\r\n]+)|\Z)")
 _BINARY = ("=", "==", "!=", "in", "notin", ">", "<")
 _EXPECTED = "in, notin, =, ==, !=, gt, lt"
@@ -52,11 +56,12 @@ def _scan(text: str) -> Iterator[tuple[str, str]]:
 
 
 class _Parser:
-    __slots__ = ("_ahead", "_tokens")
+    __slots__ = ("_ahead", "_tokens", "_values_left")
 
     def __init__(self, text: str) -> None:
         self._tokens = _scan(text)
         self._ahead = next(self._tokens)
+        self._values_left = MOST_VALUES
 
     def _peek(self) -> tuple[str, str]:
         return self._ahead
@@ -75,6 +80,8 @@ class _Parser:
                 return requirements
             if kind not in (_WORD, "!"):
                 raise SelectorError(f"found '{literal}', expected: !, identifier, or 'end of string'")
+            if len(requirements) == MOST_REQUIREMENTS:
+                raise SelectorError(f"the label selector has more than {MOST_REQUIREMENTS} requirements")
             try:
                 requirements.append(self._requirement())
             except SelectorError as error:
@@ -103,6 +110,9 @@ class _Parser:
             return Requirement(key, "exists")
         operator = self._operator()
         values = self._values() if operator in ("in", "notin") else {self._value()}
+        self._values_left -= len(values)
+        if self._values_left < 0:
+            raise SelectorError(f"the label selector has more than {MOST_VALUES} values")
         ordered = tuple(sorted(values))
         _check_values(key, operator, ordered)
         return Requirement(key, operator, ordered)

@@ -246,3 +246,62 @@ def test_a_question_about_one_queue_looks_at_that_queue_only() -> None:
     assert metrics.read("default", "queue_waiting", named("q7777")) is answer
     with pytest.raises(MetricUnavailable, match="and 9996 more queues"):
         metrics.read("default", "queue_waiting", EVERYTHING)
+
+
+def test_a_question_is_kept_by_its_size_not_by_number() -> None:
+    served = Served()
+    read, kept = served.read, served.metrics
+    read(named("a"))
+    read(named("a"))
+    with pytest.raises(MetricNotFound):
+        read(named("x"))
+    assert [selector for _, _, selector in kept._narrow] == [named("a"), named("x")]
+    many = Selector((Requirement("queue", "in", ("a", *(f"q{number}" for number in range(40)))),))
+    assert read(many) is read(many)
+    assert [selector for _, _, selector in kept._wide] == [many]
+    long = Selector((Requirement("queue", "in", ("a", *("q" * 60 + str(n) for n in range(9)))),))
+    assert len(read(long).items) == 1
+    assert len(read(namespace="n" * 300).items) == 2
+    with pytest.raises(MetricNotFound):
+        read(metric="m" * 300)
+    assert (len(kept._narrow), len(kept._wide)) == (2, 1)
+
+
+def test_questions_about_many_queues_are_few_in_memory_and_drive_out_none_about_one() -> None:
+    clock = HandClock()
+    readings = Readings(clock)
+    readings.set_queues([queue(f"q{n}") for n in range(1000)])
+    for state in readings:
+        readings.publish(reading(state.config.name, at=clock.wall, waiting=1))
+    metrics = QueueMetrics(readings, clock)
+    one = metrics.read("default", "queue_waiting", named("q7"))
+    for number in range(30):
+        others = Selector((Requirement("queue", "!=", (f"q{number}",)),))
+        assert len(metrics.read("default", "queue_waiting", others).items) == 999
+    assert sum(len(question.states) for question in metrics._wide.values()) <= 4096 + 4 * 1000
+    assert metrics._wide
+    assert metrics.read("default", "queue_waiting", named("q7")) is one
+
+
+def test_what_hpas_ask_of_ten_thousand_queues_fits_into_memory() -> None:
+    clock = HandClock()
+    readings = Readings(clock)
+    readings.set_queues([queue(f"q{n}") for n in range(10_000)])
+    metrics = QueueMetrics(readings, clock)
+    for _ in range(2):
+        for number in range(10_000):
+            for metric in ("queue_demand", "queue_waiting"):
+                with pytest.raises(MetricUnavailable):
+                    metrics.read("default", metric, named(f"q{number}"))
+    assert len(metrics._narrow) == 20_000
+
+
+def test_questions_about_nothing_are_forgotten_oldest_first() -> None:
+    served = Served()
+    for number in range(7000):
+        with pytest.raises(MetricNotFound):
+            served.read(named(f"x{number}"))
+    kept = [selector for _, _, selector in served.metrics._narrow]
+    assert len(kept) <= 5 * (4096 + 2 * 3) // 4
+    assert kept[-1] == named("x6999")
+    assert named("x0") not in kept

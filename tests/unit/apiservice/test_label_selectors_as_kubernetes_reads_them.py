@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from ottoscaler.apiservice import selector_grammar
 from ottoscaler.apiservice.selector import EVERYTHING
-from ottoscaler.apiservice.selector_grammar import LONGEST, SelectorError, parse_selector
+from ottoscaler.apiservice.selector_grammar import (
+    LONGEST,
+    MOST_REQUIREMENTS,
+    MOST_VALUES,
+    SelectorError,
+    parse_selector,
+)
 from tests.unit.apiservice.vectors import section
 
 
@@ -86,6 +92,18 @@ def test_the_one_value_that_a_selector_wants(text: str, exact: str | None) -> No
 def test_a_text_too_long_for_any_url_is_refused_before_it_is_parsed() -> None:
     with pytest.raises(SelectorError, match="longer than"):
         parse_selector("a," * LONGEST)
+
+
+def test_a_selector_of_many_clauses_or_values_is_read_and_one_of_more_refused() -> None:
+    clauses = [f"!k{number}" for number in range(MOST_REQUIREMENTS + 1)]
+    assert parse_selector(",".join(clauses[:-1])).size == MOST_REQUIREMENTS
+    with pytest.raises(SelectorError, match=r"^the label selector has more than 100 requirements$"):
+        parse_selector(",".join(clauses))
+    values = [f"v{number}" for number in range(MOST_VALUES + 1)]
+    assert parse_selector(f"a in ({','.join(values[:-1])})").size == 1 + MOST_VALUES
+    for text in (f"a in ({','.join(values)})", f"a in ({','.join(values[:-1])}),b=c"):
+        with pytest.raises(SelectorError, match=r"the label selector has more than 1000 values$"):
+            parse_selector(text)
 
 
 def test_a_zero_byte_is_refused_rather_than_taken_for_an_end() -> None:
