@@ -98,7 +98,7 @@ class Handler:
             self._metrics.authenticated(error.reason, "refused")
             response = represent(status.UNAUTHORIZED, message.headers)
         except (AuthenticatorUnavailable, AuthorizerUnavailable, TimeoutError) as error:
-            log.warning("a request could not be judged", error=error)
+            self._access_log.unjudged(error)
             response = represent(_unavailable(error), message.headers)
         except Exception:  # the supervisor of requests, as above
             response = self._failed(message)

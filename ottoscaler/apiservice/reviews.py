@@ -14,6 +14,8 @@ from ottoscaler.runtime.clock import SYSTEM_CLOCK, Clock
 from ottoscaler.runtime.kube import KubeError
 from ottoscaler.runtime.tasks import Backoff
 
+_REFUSED_SECONDS = 1.0
+"""For which a refusal of this process itself stands: it would be the same for whoever asks next."""
 _RETRYABLE = frozenset({0, 408, 429, 500, 502, 503, 504})
 _PATHS: dict[ReviewKind, str] = {
     "token": "/apis/authentication.k8s.io/v1/tokenreviews",
@@ -55,12 +57,16 @@ class Reviewer:
         """Seconds for an answer, repetitions and waiting for a free place included."""
         self._places = asyncio.Semaphore(at_once)
         self._clock = clock
+        self._refused: str | None = None
+        self._refused_until = 0.0
 
     async def __call__(self, spec: dict[str, Any]) -> dict[str, Any]:
         """The `status` that the API server gives to `spec`. Raises `ReviewError`."""
         last: list[KubeError] = []
         try:
             async with asyncio.timeout(self._deadline), self._places:
+                if self._refused is not None and self._clock.monotonic() < self._refused_until:
+                    raise ReviewError(self._refused)
                 return await self._repeat({**_KINDS[self._kind], "spec": spec}, last)
         except TimeoutError as error:
             reason = last[-1].message if last else "no answer"
@@ -104,8 +110,10 @@ class Reviewer:
     def _refusal(self, error: KubeError) -> str:
         kind = _KINDS[self._kind]["kind"]
         if error.status in (401, 403):
-            return (
+            self._refused = (
                 f"the API server refuses {kind}s to this process ({error.status}): bind the ClusterRole "
                 "system:auth-delegator to its service account"
             )
+            self._refused_until = self._clock.monotonic() + _REFUSED_SECONDS
+            return self._refused
         return f"the API server refuses a {kind}: {error.status} {error.reason}"

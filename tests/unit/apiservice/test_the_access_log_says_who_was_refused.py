@@ -5,6 +5,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from ottoscaler.apiservice import access_log
 from ottoscaler.apiservice.access_log import AccessLog, AccessPolicy
+from ottoscaler.apiservice.identity import AuthenticatorUnavailable, Connection, Headers, Identity
+from tests.component.apiservice.serving import serving
 
 
 class Lines:
@@ -85,3 +87,37 @@ def test_a_stranger_cannot_fill_the_log(lines: Lines) -> None:
     _write(log)
     assert lines.kept[written]["dropped"] == 1000 - written
     assert lines.kept[-1]["event"] == "request"
+
+
+@pytest.mark.parametrize("policy", ["all", "failures", "none"])
+def test_a_stranger_cannot_fill_the_log_while_nobody_can_be_judged(
+    policy: AccessPolicy, lines: Lines
+) -> None:
+    now = [100.0]
+    log = AccessLog(policy, lambda: now[0])
+    error = AuthenticatorUnavailable("no answer")
+    for _ in range(1000):
+        log.unjudged(error)
+    written = len(lines.kept)
+    assert 1 <= written <= 5
+    assert lines.kept[0] == {"event": "a request could not be judged", "error": error}
+    now[0] = 110.0
+    log.unjudged(error)
+    assert lines.kept[written]["dropped"] == 1000 - written
+    assert lines.kept[-1]["error"] is error
+
+
+async def test_requests_that_cannot_be_judged_are_told_of_a_few_times(lines: Lines) -> None:
+    class Away:
+        def cached(self, _connection: Connection, _headers: Headers) -> None:
+            return None
+
+        async def authenticate(self, _connection: Connection, _headers: Headers) -> Identity:
+            raise AuthenticatorUnavailable("the API server is away")
+
+    async with serving(authenticator=Away(), access_log="failures") as running:
+        client = await running.client("bad-token")
+        for _ in range(20):
+            assert (await client.ask("/version")).status == 503
+    assert [line["event"] for line in lines.kept][:1] == ["a request could not be judged"]
+    assert len(lines.kept) <= 11

@@ -152,8 +152,29 @@ async def test_a_token_that_cannot_be_reviewed_is_an_error_and_no_refusal(error:
         await tokens.authenticate("another-token")
     assert "another-token" not in str(failed.value)
     reviews.error = None
+    await asyncio.sleep(1.0)
     with pytest.raises(Unauthenticated):
         await tokens.authenticate("another-token")
+
+
+@pytest.mark.looptime
+async def test_a_refusal_of_reviews_stands_for_a_second_whoever_asks() -> None:
+    reviews = knowing(good=JANE)
+    reviews.error, reviews.delay = FORBIDDEN, 0.1
+    tokens = authenticator(reviews)
+    answers = await asyncio.gather(
+        *(tokens.authenticate(f"token-{number}") for number in range(500)), return_exceptions=True
+    )
+    assert {type(answer) for answer in answers} == {AuthenticatorUnavailable}
+    assert len({str(answer) for answer in answers}) == 1
+    assert len(reviews.asked) <= 32, "those under way"
+    asked = len(reviews.asked)
+    with pytest.raises(AuthenticatorUnavailable, match="auth-delegator"):
+        await tokens.authenticate("good")
+    assert len(reviews.asked) == asked
+    reviews.error = None
+    await asyncio.sleep(1.0)
+    assert (await tokens.authenticate("good")).user.name == "jane"
 
 
 @pytest.mark.looptime
