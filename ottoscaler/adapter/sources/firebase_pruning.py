@@ -31,6 +31,14 @@ _LONGEST_TEXT = 1024
 """Characters; a pod's name has 253 at most, so a longer text is no value of a counted field."""
 
 
+_BLOCK = 1024
+_DIGITS = frozenset(b"0123456789")
+_MOST_DIGITS = 2 * _BLOCK
+"""In one piece, of whole blocks; so it has less than two blocks more. Python converts no more than 4300 digits, and
+the C code of ijson crashes on what Python refuses. A number or a text that is cut to this, or a block shorter, is
+still one that no counted field can have."""
+
+
 class Malformed(Exception):
     """Not the JSON that the protocol promises; the message is for the log."""
 
@@ -42,13 +50,20 @@ class PushParser(Generic[T]):
         next(steps)
         self._tokens = _Tokens(steps)
         self._parser = ijson.basic_parse_coro(self._tokens)
+        self._digits = 0
+        """In the blocks of nothing else that came last."""
 
     def feed(self, data: bytes | memoryview) -> None:
         """The next bytes. Raises `Malformed`."""
+        data = self._bearable(data)
+        if not data:
+            return  # which would mean the end
         try:
             self._parser.send(data)
         except ijson.JSONError as error:
             raise Malformed(_in_short(error)) from None
+        except (ArithmeticError, ValueError):  # 1e99999999999999999999
+            raise Malformed(_NO_NUMBER) from None
 
     def finish(self) -> T:
         """No bytes follow: what they were. Raises `Malformed` when something is missing."""
@@ -56,9 +71,27 @@ class PushParser(Generic[T]):
             self._parser.close()
         except ijson.JSONError as error:
             raise Malformed(_in_short(error)) from None
+        except (ArithmeticError, ValueError):
+            raise Malformed(_NO_NUMBER) from None
         if not self._tokens.results:
             raise Malformed("ends too early")
         return self._tokens.results[0]
+
+    def _bearable(self, data: bytes | memoryview) -> bytes | memoryview:
+        """`data` without the digits that are too many in one piece, however they were cut."""
+        too_many = set()
+        for start in range(0, len(data), _BLOCK):
+            # the first byte tells nearly always, and costs no copy
+            if data[start] in _DIGITS and (block := bytes(data[start : start + _BLOCK])).isdigit():
+                self._digits += len(block)
+                if self._digits > _MOST_DIGITS:
+                    too_many.add(start)
+            else:
+                self._digits = 0
+        if not too_many:
+            return data
+        starts = (start for start in range(0, len(data), _BLOCK) if start not in too_many)
+        return b"".join(bytes(data[start : start + _BLOCK]) for start in starts)
 
 
 class _Tokens(Generic[T]):
@@ -216,6 +249,9 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, str):
         return value if len(value) <= _LONGEST_TEXT else Mark.SOMETHING
     return value
+
+
+_NO_NUMBER = "a number beyond any that can be read"
 
 
 def _in_short(error: Exception) -> str:

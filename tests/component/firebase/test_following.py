@@ -14,6 +14,9 @@ from tests.waiting import until
 PENDING = {"createdAt": 1_790_000_000_000, "status": "pending", "inputs": {"text": "x" * 200}}
 
 
+_HUGE = 'event: put\ndata: {"path":"/a/n","data":1e99999999999999999999}\n\n'
+
+
 def jobs(count: int) -> dict[str, object]:
     return {f"job-{number}": PENDING for number in range(count)}
 
@@ -64,6 +67,7 @@ async def test_keep_alives_renew_the_reading() -> None:
         (Fault(what="send", where="running", body=cancel_frame().decode()), "forbidden"),
         (Fault(what="send", where="running", body=auth_revoked_frame().decode()), "unauthorized"),
         (Fault(what="send", where="running", body="event: put\ndata: {}\n\n"), "invalid"),
+        (Fault(what="send", where="running", body=_HUGE), "invalid"),
     ],
 )
 async def test_a_stream_that_breaks_is_opened_anew_with_a_snapshot(fault: Fault, code: str) -> None:

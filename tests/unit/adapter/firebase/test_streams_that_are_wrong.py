@@ -61,6 +61,8 @@ def test_events(data: bytes, events: list[StreamEvent]) -> None:
         b"<html>an error page</html>\n",
         b"x" * 5000,
         b'event: put\ndata: {"path":"/","data":"\xff"}\n\n',
+        b'event: put\ndata: {"path":"/","data":{"a":{"n":1e99999999999999999999}}}\n\n',
+        b'event: put\ndata: {"path":"/","data":{"a":{"createdAt":-1E-99999999999999999999}}}\n\n',
     ],
 )
 def test_what_is_no_event(data: bytes) -> None:
@@ -88,7 +90,9 @@ def test_any_bytes_inside_an_event(data: bytes) -> None:
         feed(b'event: put\ndata: {"path":"/","data":' + data + b"}\n\n", size=11)
 
 
-@pytest.mark.parametrize("body", [b"", b"nul", b"{", b'{"a":1', b"[1,2", b"<html>", b'{"a":1}}', b"1 2"])
+@pytest.mark.parametrize(
+    "body", [b"", b"nul", b"{", b'{"a":1', b"[1,2", b"<html>", b'{"a":1}}', b"1 2", b"1e99999999999999999999"]
+)
 def test_an_answer_that_is_no_json(body: bytes) -> None:
     parser = parse_node()
     with pytest.raises(Malformed):
@@ -106,6 +110,27 @@ def test_numbers_and_texts_of_any_size_are_read() -> None:
     assert root["a"]["lastHeartbeat"] == float("inf")
     assert root["a"]["assignedPodId"] is Mark.SOMETHING
     assert root["b"]["x"] is Mark.SOMETHING
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1023, 1024, 1025, 5000, 1 << 20])
+@pytest.mark.parametrize("digits", [1024, 1025, 2048, 4094, 4300, 4301, 5000, 20_000])
+def test_digits_without_end_are_read(digits: int, size: int) -> None:
+    """Whatever is around them is as it was."""
+    many = b"9" * digits
+    body = (
+        b'{"a":{"lastHeartbeat":%b,"createdAt":1790000000000,"assignedPodId":"%b"},"b":{"x":-%b,"status":"new"},'
+        b'"c":{"createdAt":0.%b,"lastHeartbeat":%b.5,"n":[%b,"\\u0031%b"],"status":"x"}}'
+    ) % ((many,) * 7)
+    parser = parse_node()
+    for start in range(0, len(body), size):
+        parser.feed(memoryview(body)[start : start + size])
+    root = parser.finish()
+    first, second, third = (root[key] for key in "abc")
+    assert first["createdAt"] == 1_790_000_000_000
+    assert first["lastHeartbeat"] > 10**1000
+    assert first["assignedPodId"] == (Mark.SOMETHING if digits > 1024 else many.decode())
+    assert second == {"x": Mark.SOMETHING, "status": "new"}
+    assert third == {"createdAt": 1.0, "lastHeartbeat": float("inf"), "n": Mark.SOMETHING, "status": "x"}
 
 
 @pytest.mark.parametrize("end", [b'"data":null}\n\n', b"", b"\xff}}\n\n", b'"data":{"a":[{"b":'])
