@@ -208,7 +208,7 @@ class QueueConfig:
     """The backend's own struct."""
     kind: str
     interval: float
-    """Seconds; the backend's default where the file says nothing."""
+    """Seconds; the backend's default where the file says nothing, and no less than its minimum."""
     series: SeriesRule | None = None
     """How it is served in parts, where it is."""
     uncounted: frozenset[JobState] = frozenset()

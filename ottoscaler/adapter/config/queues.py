@@ -64,17 +64,20 @@ def _decode_queue(
     block = _decode_block(node, found, path, problems, backends)
     if options is INVALID or block is None:
         return None
-    interval = options.interval
-    if interval is None:
-        default = float(getattr(block.backend, "default_interval", DEFAULT_INTERVAL))
-        if default >= options.max_age:
-            problem = (
-                f"maxAge {format_duration(options.max_age)} must be longer than the interval, "
-                f"{format_duration(default)} by default for {block.name}"
-            )
-            problems.append(Problem(node.keys.get("maxAge", node.place), path, problem))
-            return None
-        interval = default
+    interval, whose = _interval(options, block)
+    known = len(problems)
+    if interval >= options.max_age:
+        problem = (
+            f"maxAge {format_duration(options.max_age)} must be longer than the interval, "
+            f"{format_duration(interval)} {whose} for {block.name}"
+        )
+        problems.append(Problem(node.keys.get("maxAge", node.place), path, problem))
+    if options.stalled_after is not None and "stalled" in _uncounted(block):
+        kind = block.backend.kind(block.settings)
+        problem = f"stalledAfter means nothing for {kind}, which tells of no job when it was last worked on: leave it out"
+        problems.append(Problem(node.keys.get("stalledAfter", node.place), path, problem))
+    if len(problems) > known:
+        return None
     series = _series_rule(block)
     for key in sorted(options.labels.keys() & (series.labels if series is not None else ())):
         problem = f"labels.{key} is a label of its series as well: leave one of them out"
@@ -85,10 +88,18 @@ def _decode_queue(
         block=block.name,
         settings=block.settings,
         kind=block.backend.kind(block.settings),
-        interval=float(interval),
+        interval=interval,
         series=series,
         uncounted=_uncounted(block),
     )
+
+
+def _interval(options: QueueOptions, block: _Block) -> tuple[float, str]:
+    """The interval that counts, and where it comes from. Backends need not have a rule of their own."""
+    least = float(getattr(block.backend, "minimum_interval", 0.0))
+    if options.interval is None:
+        return max(least, float(getattr(block.backend, "default_interval", DEFAULT_INTERVAL))), "by default"
+    return max(least, float(options.interval)), "at least"
 
 
 def _series_rule(block: _Block) -> SeriesRule | None:

@@ -175,6 +175,7 @@ class FirestoreBackend:
     block: ClassVar[str] = "firestore"
     settings = FirestoreSettings
     default_interval: ClassVar[float] = 60.0
+    minimum_interval: ClassVar[float] = MINIMUM_INTERVAL
 
     def kind(self, settings: FirestoreSettings) -> str:
         return "firestore"

@@ -6,6 +6,7 @@ import sys
 import msgspec
 import pytest
 
+from ottoscaler.adapter.config.load import ConfigError, from_text
 from ottoscaler.adapter.config.schema import schema
 from ottoscaler.adapter.sources import registry
 
@@ -45,3 +46,48 @@ def test_judging_a_configuration_loads_no_client_library() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert loaded.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("block", "options", "expected"),
+    [
+        (
+            "firestore: {collection: jobs}",
+            "{interval: 1s, maxAge: 5s}",
+            "maxAge 5s must be longer than the interval, 10s at least for firestore",
+        ),
+        (
+            "firestore: {collection: jobs}",
+            "{interval: 1s, maxAge: 10s}",
+            "maxAge 10s must be longer than the interval, 10s at least for firestore",
+        ),
+        (
+            "firestore: {collection: jobs}",
+            "{maxAge: 1m}",
+            "maxAge 1m0s must be longer than the interval, 1m0s by default for firestore",
+        ),
+        ("firestore: {collection: jobs}", "{interval: 1s, maxAge: 11s, stalledAfter: 1m}", None),
+        ("firebase: {databaseURL: https://x.firebaseio.com}", "{stalledAfter: 1m}", None),
+        ("redis: {url: redis://r, stream: a, group: b}", "{stalledAfter: 1m}", None),
+        (
+            "redis: {url: redis://r, lists: {waiting: [a]}}",
+            "{stalledAfter: 1m}",
+            "stalledAfter means nothing for redis-list, which tells of no job when it was last worked on: leave it out",
+        ),
+        ("redis: {url: redis://r, lists: {waiting: [a]}}", "{}", None),
+        (
+            "prometheus: {url: http://p, waiting: x}",
+            "{stalledAfter: 1m}",
+            "stalledAfter means nothing for prometheus, which tells of no job when it was last worked on: leave it out",
+        ),
+    ],
+)
+def test_its_own_rules_on_the_options_of_a_queue(block: str, options: str, expected: str | None) -> None:
+    text = f"queues:\n- {{{', '.join(filter(None, ('name: jobs', block, options[1:-1])))}}}\n"
+    try:
+        (queue,) = from_text(text.encode(), name="c", environ={}).queues
+    except ConfigError as error:
+        assert [str(problem) for problem in error.problems] == [f"c:2: queues[0]: {expected}"]
+    else:
+        assert expected is None
+        assert queue.interval >= getattr(registry.load(queue.block), "minimum_interval", 0.0)
