@@ -77,7 +77,7 @@ class Reloader:
             log.debug("configuration is unchanged", hash=config.digest[:12])
             return
         self._apply(config)
-        for block in ("api", "http"):
+        for block in ("api", "http", "log"):
             if getattr(config.root, block) != getattr(self._config.root, block):
                 log.warning("this block takes effect at the next start", block=block)
         self._config = config

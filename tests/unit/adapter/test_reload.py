@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from ottoscaler.adapter import reload
 from ottoscaler.adapter.config.load import load
 from ottoscaler.adapter.config.model import Config
 from ottoscaler.adapter.reload import Reloader
@@ -107,3 +111,30 @@ async def test_a_change_between_the_first_reading_and_the_first_look_is_seen(tmp
         running = tasks.create_task(watched.reloader.run())
         await until(lambda: watched.applied == [["one", "two"]])
         running.cancel()
+
+
+class Warnings:
+    """Takes what is logged, and keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, Any]] = []
+
+    def warning(self, text: str, **more: Any) -> None:
+        self.said.append((text, more.get("block")))
+
+    def info(self, text: str, **more: Any) -> None:
+        pass
+
+
+async def test_what_takes_effect_at_the_next_start_only_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings = Warnings()
+    monkeypatch.setattr(reload, "log", warnings)
+    async with watching(tmp_path / "config.yaml") as watched:
+        watched.path.write_text(
+            'api: {address: "0.0.0.0:1"}\nhttp: {address: "0.0.0.0:2"}\nlog: {level: debug}\n' + TWO
+        )
+        await until(lambda: watched.status.reloads["applied"] == 1)
+    said = "this block takes effect at the next start"
+    assert warnings.said == [(said, "api"), (said, "http"), (said, "log")]
