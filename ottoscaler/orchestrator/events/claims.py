@@ -49,8 +49,8 @@ class Claims:
             await self._clock.sleep(self._rules.claim_idle / 4)
 
     async def _claim(self, stream: EventStream, consumer: EventConsumer) -> None:
-        cursor = "0-0"
-        while True:
+        cursor = "-"
+        while cursor:
             asked = self._clock.monotonic()
             cursor, entries = await stream.claim(idle=self._rules.claim_idle, start=cursor, count=_AT_ONCE)
             if entries:
@@ -58,5 +58,3 @@ class Claims:
                 self._telemetry.events_claimed.inc(len(entries))
             for entry in entries:
                 consumer.take(entry, asked=asked)
-            if cursor == "0-0":
-                return

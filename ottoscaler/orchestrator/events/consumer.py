@@ -7,17 +7,21 @@ An event that is delivered again finds its pods by name and creates nothing. Wha
 from carrying one event out at the same time is its idle time in Redis: we refresh it while we work,
 others claim only what has been silent for longer, and whoever has been unable to refresh creates
 nothing more until Redis has confirmed that the event is still its own.
+
+Producers trim the stream. What is trimmed while it is carried out goes on: nobody else can take it over.
+What is trimmed and in nobody's memory becomes a dead letter with its id.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from ottoscaler.orchestrator.events.entry import Entry, EntryId, read_order, task_of
 from ottoscaler.orchestrator.events.later import LaterOrders
-from ottoscaler.orchestrator.events.stream import EventStream
+from ottoscaler.orchestrator.events.stream import EventStream, Refreshed
 from ottoscaler.orchestrator.launch import OrderLost, Patience
 from ottoscaler.orchestrator.orders import InvalidOrder, Origin, ScaleDown, ScaleUp
 from ottoscaler.orchestrator.scaling import Scaler
@@ -31,8 +35,13 @@ from ottoscaler.runtime.tasks import Backoff, TaskSet, supervise
 
 log = get_logger("events")
 
+_LAST_LETTERS = 0.5
+"""Seconds for dead letters when we are to stop."""
 _REMEMBERED = 100_000
 """Settled events; one is 100 bytes."""
+_TRIMMED = "trimmed from the stream before it was acknowledged: what it asked for is not known any more"
+_DOUBTFUL = "trimmed from the stream while we could not ask Redis: whether another replica has carried it out is not known"
+_UNFINISHED = "trimmed from the stream, and the replica that was carrying it out was stopped"
 _SCAN = 1000
 """Entries looked at when an order asks what came before it."""
 
@@ -69,6 +78,10 @@ class _Handling:
     fresh_at: float
     """When Redis last said that the event is ours; our monotonic clock, before the question."""
     lost: bool = False
+    trimmed: bool = False
+    """It is in the stream no more, so that nobody can take it over; only we know what it asked for."""
+    buried: bool = False
+    """A dead letter of it is written, or about to be."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -134,7 +147,19 @@ class EventConsumer:
                 while self._handling:
                     await next(iter(self._handling.values())).done.wait()
         except REDIS_AWAY:  # a `TimeoutError` too
-            log.info("leaving events to another replica", events=len(self._handling))
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Others claim what is not done. What was trimmed nobody else knows: that becomes dead letters."""
+        unfinished = [each for each in self._handling.values() if each.trimmed and not each.lost]
+        for each in unfinished:
+            each.lost = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_LETTERS):
+                for each in unfinished:
+                    await self._bury(each, _UNFINISHED, outcome="trimmed")
+        left = len(self._handling) - len(unfinished)
+        log.info("leaving events to another replica", events=left)
 
     async def _read(self, backoff: Backoff) -> None:
         await self._stream.ensure_group()
@@ -189,6 +214,7 @@ class EventConsumer:
         known = self._handling.get(entry.id)
         if known is not None:
             known.fresh_at, known.lost = asked, False
+            known.trimmed = known.trimmed or not entry.fields
             return
         handling = _Handling(entry, asked)
         self._handling[entry.id] = handling
@@ -200,7 +226,10 @@ class EventConsumer:
         try:
             await self._handle(handling)
         except OrderLost:
-            log.info("another replica has taken the event over", entry=str(entry.id))
+            if not handling.trimmed:
+                log.info("another replica has taken the event over", entry=str(entry.id))
+            elif not handling.buried:
+                await self._bury(handling, _DOUBTFUL, outcome="trimmed")
         finally:
             handling.done.set()
             self._handling.pop(entry.id, None)
@@ -209,9 +238,11 @@ class EventConsumer:
 
     async def _handle(self, handling: _Handling) -> None:
         entry = handling.entry
-        if entry.id in self._settled or not entry.fields:
-            # Done by this process before; or trimmed from the stream, so that nobody can carry it out.
-            await self._acknowledge(handling)
+        if entry.id in self._settled:
+            await self._acknowledge(handling)  # done by this process before
+            return
+        if not entry.fields:
+            await self._bury(handling, _TRIMMED, outcome="trimmed")
             return
         if entry.deliveries > self._rules.most_deliveries:
             await self._bury(handling, f"delivered {entry.deliveries} times and never finished")
@@ -296,8 +327,8 @@ class EventConsumer:
             await self._clock.sleep(backoff.next())
 
     def _is_ours(self, handling: _Handling) -> bool:
-        """Whether Redis has said so lately enough."""
-        fresh = self._clock.monotonic() - handling.fresh_at < self._rules.fresh_for
+        """Whether Redis has said so lately enough; of what was trimmed it said the last word."""
+        fresh = handling.trimmed or self._clock.monotonic() - handling.fresh_at < self._rules.fresh_for
         return fresh and not handling.lost
 
     async def _confirm(self, handling: _Handling) -> None:
@@ -308,10 +339,7 @@ class EventConsumer:
                 return
             asked = self._clock.monotonic()
             try:
-                if handling.entry.id in await self._stream.refresh([handling.entry.id]):
-                    handling.fresh_at = asked
-                    return
-                handling.lost = True
+                self._learn(handling, await self._stream.refresh([handling.entry.id]), asked=asked)
             except REDIS_AWAY:
                 await self._clock.sleep(backoff.next())
         raise OrderLost
@@ -319,19 +347,29 @@ class EventConsumer:
     async def _keep_fresh(self) -> None:
         while True:
             await self._clock.sleep(self._rules.refresh_every)
-            held = [each for each in self._handling.values() if not each.lost]
+            held = [each for each in self._handling.values() if not each.lost and not each.trimmed]
             if not held:
                 continue
             asked = self._clock.monotonic()
             try:
-                ours = await self._stream.refresh([each.entry.id for each in held])
+                answer = await self._stream.refresh([each.entry.id for each in held])
             except REDIS_AWAY:
                 continue
             for each in held:
-                if each.entry.id in ours:
-                    each.fresh_at = asked
-                elif not each.done.is_set():
-                    each.lost = True
+                if not each.done.is_set():
+                    self._learn(each, answer, asked=asked)
+
+    def _learn(self, handling: _Handling, answer: Refreshed, *, asked: float) -> None:
+        """What Redis, asked at `asked`, said of an event that we carry out."""
+        if handling.entry.id in answer.ours:
+            handling.fresh_at = asked
+            return
+        handling.trimmed = handling.entry.id in answer.trimmed
+        if handling.trimmed:
+            log.warning("an event in work was trimmed from the stream", entry=str(handling.entry.id))
+        # Trimmed, it is ours for good, unless somebody could take it over, and finish it, before it was.
+        silent = self._clock.monotonic() - handling.fresh_at
+        handling.lost = not handling.trimmed or silent >= self._rules.claim_idle
 
     async def _acknowledge(self, handling: _Handling) -> None:
         done = asyncio.Event()
@@ -352,13 +390,16 @@ class EventConsumer:
             for _, done in batch:
                 done.set()
 
-    async def _bury(self, handling: _Handling, reason: str) -> None:
+    async def _bury(self, handling: _Handling, reason: str, *, outcome: str = "dead") -> None:
+        handling.buried = True
         log.warning("event set aside", entry=str(handling.entry.id), reason=reason, dead=self._stream.dead)
         await self._until_redis_takes(
             lambda: self._stream.bury(handling.entry, reason=reason, at=self._clock.time())
         )
         kind = handling.entry.fields.get(b"type", b"").decode(errors="replace")
-        self._telemetry.events.labels(kind if kind in {"scale_up", "scale_down"} else "unknown", "dead").inc()
+        self._telemetry.events.labels(
+            kind if kind in {"scale_up", "scale_down"} else "unknown", outcome
+        ).inc()
         self._note_settled(handling.entry.id)
 
     async def _until_redis_takes(self, call: Callable[[], Awaitable[None]]) -> None:

@@ -6,7 +6,7 @@ Values stay bytes, since producers may write anything. Answers are read in both 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -27,6 +27,14 @@ class Pending:
     idle: float
     """Seconds since it was last delivered or refreshed."""
     deliveries: int
+
+
+class Refreshed(NamedTuple):
+    """What became of entries that we held; what is in neither is somebody else's, or acknowledged."""
+
+    ours: set[EntryId]
+    trimmed: set[EntryId]
+    """In nobody's hands any more, nor in the stream."""
 
 
 class EventStream:
@@ -81,15 +89,41 @@ class EventStream:
         return await self._counted([(id_, fields or {}) for id_, fields in _entries(answer)])
 
     async def claim(self, *, idle: float, start: str, count: int) -> tuple[str, list[Entry]]:
-        """Takes over entries that were silent for `idle` seconds; the cursor to go on from, `0-0` at the end."""
-        answer = await self._ask(
-            self._redis.xautoclaim(
-                self.stream, self.group, self.consumer, round(idle * 1000), start_id=start, count=count
+        """Takes over entries that were silent for `idle` seconds; where to go on, nothing at the end.
+
+        Those that were trimmed have no fields, and stay pending until they are acknowledged. Not by XAUTOCLAIM:
+        it takes trimmed ones out of the hands of replicas that are at work on them too.
+        """
+        silent = [
+            _pending(each)
+            for each in await self._ask(
+                self._redis.xpending_range(
+                    self.stream, self.group, start, "+", count, idle=round(idle * 1000)
+                )
+            )
+        ]
+        if not silent:
+            return "", []
+        present = await self.fields([each.id for each in silent])
+        taken = await self._take_over(list(present), idle=idle)
+        missed = [id_ for id_ in present if id_ not in taken]
+        still = await self.fields(missed) if missed else {}  # somebody was quicker, or it is done
+        entries = [
+            Entry(id=each.id, fields=taken.get(each.id, {}), deliveries=each.deliveries + 1)
+            for each in silent
+            if each.id not in still
+        ]
+        return "" if len(silent) < count else f"({silent[-1].id}", entries
+
+    async def _take_over(self, ids: Sequence[EntryId], *, idle: float) -> dict[EntryId, dict[bytes, bytes]]:
+        if not ids:
+            return {}
+        claimed = await self._ask(
+            self._redis.xclaim(
+                self.stream, self.group, self.consumer, round(idle * 1000), [str(id_) for id_ in ids]
             )
         )
-        cursor, claimed = answer[0], answer[1]
-        entries = [(EntryId.parse(_text(id_)), _fields(fields)) for id_, fields in claimed if id_ is not None]
-        return _text(cursor), await self._counted(entries)
+        return {EntryId.parse(_text(id_)): _fields(fields) for id_, fields in claimed if id_ is not None}
 
     async def _counted(self, entries: list[tuple[EntryId, dict[bytes, bytes]]]) -> list[Entry]:
         if not entries:
@@ -125,19 +159,23 @@ class EventStream:
         answer = await self._ask(self._redis.xrange(self.stream, f"({id_}", "+", count=count))
         return [(EntryId.parse(_text(found)), _fields(fields)) for found, fields in answer]
 
-    async def refresh(self, ids: Iterable[EntryId]) -> set[EntryId]:
-        """Resets the idle time of those of `ids` that are still ours, and returns them."""
+    async def refresh(self, ids: Iterable[EntryId]) -> Refreshed:
+        """Resets the idle time of those of `ids` that are still ours."""
         asked = list(ids)
         if not asked:
-            return set()
-        ours = [each.id for each in await self.pending(asked) if each.consumer == self.consumer]
+            return Refreshed(set(), set())
+        pending = await self.pending(asked)
+        ours = {each.id for each in pending if each.consumer == self.consumer}
+        missing = [id_ for id_ in asked if id_ not in {each.id for each in pending}]
+        trimmed = set(missing) - set(await self.fields(missing)) if missing else set()
         if ours:
+            # Since Redis 7 this is also where those that were trimmed end to be pending.
             await self._ask(
                 self._redis.xclaim(
                     self.stream, self.group, self.consumer, 0, [str(id_) for id_ in ours], justid=True
                 )
             )
-        return set(ours)
+        return Refreshed(ours, trimmed)
 
     async def acknowledge(self, ids: Iterable[EntryId]) -> None:
         """Takes them off the list of what is pending."""

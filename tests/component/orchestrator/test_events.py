@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import redis.asyncio
 
 from ottoscaler.orchestrator.events.consumer import EventRules
+from ottoscaler.orchestrator.events.entry import Entry, EntryId
+from ottoscaler.orchestrator.events.stream import EventStream
 from ottoscaler.orchestrator.kube_api import Kube, Params
 from ottoscaler.orchestrator.mock.cluster import MockCluster
 from ottoscaler.runtime.kube import KubeError
@@ -195,19 +198,47 @@ async def test_events_of_a_dead_consumer_are_claimed(redis_server: RedisServer) 
         assert set(births.names.values()) == {1}
 
 
-async def test_an_event_that_was_trimmed_away_is_acknowledged(redis_server: RedisServer) -> None:
+@pytest.mark.parametrize("holder", ["replica-1", "dead"])
+async def test_an_event_of_which_nobody_knows_what_it_asked_for_is_a_dead_letter(
+    redis_server: RedisServer, holder: str
+) -> None:
+    """Found again after a restart, or claimed."""
     async with place(redis_server) as (client, cluster, births):
         await client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
         await up(client, "gone", 1)
-        await client.xreadgroup(GROUP, "replica-1", {STREAM: ">"})
+        ((_, ((id_, _),)),) = await client.xreadgroup(GROUP, holder, {STREAM: ">"})
         await client.xtrim(STREAM, maxlen=0)
 
         async def empty() -> bool:
             return bool((await client.xpending(STREAM, GROUP))["pending"] == 0)
 
         async with living(cluster, client):
+            await until(lambda: client.xlen(f"{STREAM}:dead"), what="it is a dead letter")
             await until(empty, what="nothing is pending")
         assert not births.names
+        ((_, letter),) = await client.xrange(f"{STREAM}:dead")
+        assert letter[b"dead_id"] == id_
+        assert letter[b"dead_reason"].startswith(b"trimmed from the stream before it was acknowledged")
+
+
+async def test_an_event_that_is_trimmed_while_it_waits_is_carried_out(redis_server: RedisServer) -> None:
+    async with place(redis_server) as (client, cluster, births):
+        full = [True]
+        kube = Refusing(cluster, lambda pod: QUOTA if full[0] else None)
+        rules = EventRules(block=0.05, claim_idle=0.8)
+        async with (
+            living(kube, client, name="first", leading=False, rules=rules),
+            living(kube, client, name="second", rules=rules),
+        ):
+            for number in range(6):  # to whichever replica
+                await up(client, f"t-{number}", 2)
+            await until(lambda: kube.tried >= 6, what="each was refused")
+            await client.xtrim(STREAM, maxlen=0)
+            await asyncio.sleep(2)  # in which each refreshes, and the leader claims, again and again
+            full[0] = False
+            await until(lambda: births.names.total() == 12, what="all are carried out")
+        assert set(births.names.values()) == {1}
+        assert await client.xlen(f"{STREAM}:dead") == 0
 
 
 async def test_an_event_that_nobody_ever_finishes_is_set_aside(redis_server: RedisServer) -> None:
@@ -322,3 +353,27 @@ async def _answers(client: Any) -> bool:
         return bool(await client.exists(STREAM) >= 0)
     except REDIS_AWAY:
         return False
+
+
+async def test_claims_go_through_all_that_is_silent_and_leave_the_rest(redis_server: RedisServer) -> None:
+    async with place(redis_server) as (client, _, _):
+        await client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        for number in range(7):
+            await up(client, f"t-{number}", 1)
+        await client.xreadgroup(GROUP, "dead", {STREAM: ">"}, count=6)
+        await client.xreadgroup(GROUP, "living", {STREAM: ">"})
+        ids = [EntryId.parse(id_.decode()) for id_, _ in await client.xrange(STREAM)]
+        await client.xclaim(STREAM, GROUP, "dead", 0, [str(id_) for id_ in ids[:6]], idle=60_000, justid=True)
+        await client.xdel(STREAM, str(ids[1]), str(ids[6]))
+        stream = EventStream(client, stream=STREAM, group=GROUP, consumer="c")
+        found: list[Entry] = []
+        cursor = "-"
+        while cursor:
+            cursor, entries = await stream.claim(idle=30.0, start=cursor, count=2)
+            found += entries
+        assert [(each.id, bool(each.fields)) for each in found] == [(id_, id_ != ids[1]) for id_ in ids[:6]]
+        assert {each.deliveries for each in found} == {2}
+        left = {each.id: each.consumer for each in await stream.pending(ids)}
+        assert left[ids[6]] == "living", "however much of it was trimmed"
+        assert ids[1] in left, "until it is a dead letter"
+        assert await stream.claim(idle=30.0, start="(" + str(ids[1]), count=10) == ("", [])
