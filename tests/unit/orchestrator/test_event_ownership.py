@@ -8,7 +8,7 @@ import pytest
 
 from ottoscaler.orchestrator.events.consumer import EventConsumer, EventRules
 from ottoscaler.orchestrator.events.entry import Entry, EntryId
-from ottoscaler.orchestrator.events.stream import EventStream
+from ottoscaler.orchestrator.events.stream import EventStream, Refreshed
 from ottoscaler.orchestrator.launch import Launch, OrderLost, Patience
 from ottoscaler.orchestrator.orders import ScaleUp
 from ottoscaler.orchestrator.scaling import Scaler
@@ -22,8 +22,8 @@ class Stream:
     source = "s"
     ours = True
 
-    async def refresh(self, ids: Collection[EntryId]) -> set[EntryId]:
-        return set(ids) if self.ours else set()
+    async def refresh(self, ids: Collection[EntryId]) -> Refreshed:
+        return Refreshed(set(ids) if self.ours else set(), set())
 
 
 class Scaling:
