@@ -134,7 +134,6 @@ async def test_who_was_silent_for_long_leaves_it_to_people() -> None:
     """Another may have claimed the event and carried it out before it was trimmed."""
     stream, scaler = Trimmed(), Waits(60)
     stream.kept = False
-    stream.away = False
     async with consuming(stream, scaler) as (_, telemetry):
         await asyncio.sleep(0.1)
         stream.away = True
