@@ -3,7 +3,8 @@
 Learn who serves what; send each server the transactions of its queues in one pipeline; publish what the
 replies mean; go on with the few queues that need another transaction. An error about a key is that queue's
 failure. A server that breaks off fails its own queues: in a Cluster the others go on, also where none of
-them is due in this tick, otherwise the source ends. Whatever else goes wrong, a queue ends the tick with a number that was counted, or with a failure.
+them is due in this tick, otherwise the source ends. Whatever else goes wrong, a queue ends the tick with a
+number that was counted, or with a failure.
 """
 
 import asyncio
