@@ -18,6 +18,8 @@ _escape = re.compile(
     r"[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 ).sub
 """What YAML has no room for between quotes, or would read as a line break."""
+_LONGEST_KEY = 1000
+"""Characters, as written: a reader need not look further than 1024 for the colon of a key that is not announced."""
 _MISTAKABLE = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "inf", "nan"])
 
 
@@ -28,8 +30,8 @@ def to_yaml(content: Mapping[str, Any]) -> bytes:
 
 def _mapping(content: Mapping[str, Any], indent: str) -> Iterator[str]:
     for key in sorted(content):
-        value = content[key]
-        yield f"{indent}{_scalar(key)}:"
+        value, name = content[key], _scalar(key)
+        yield f"{indent}{name}:" if len(name) <= _LONGEST_KEY else f"{indent}? {name}\n{indent}:"
         if isinstance(value, Mapping) and value:
             yield "\n"
             yield from _mapping(value, f"{indent}  ")

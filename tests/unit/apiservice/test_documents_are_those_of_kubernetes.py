@@ -220,7 +220,25 @@ def test_neither_an_empty_answer_nor_a_negative_value_can_be_given() -> None:
 _TEXTS = st.one_of(
     st.text(max_size=12),
     st.sampled_from(
-        ["yes", "No", "null", "~", "1", "1e3", "0x1", "2026-11-21", "a: b", "- a", "#", "a #b", "", "x:", "é"]
+        [
+            "yes",
+            "No",
+            "null",
+            "~",
+            "1",
+            "1e3",
+            "0x1",
+            "2026-11-21",
+            "a: b",
+            "- a",
+            "#",
+            "a #b",
+            "",
+            "x:",
+            "é",
+            "k" * 1100,
+            "\x00" * 200,
+        ]
     ),
 )
 _JSON = st.recursive(
